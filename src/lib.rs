@@ -1,0 +1,25 @@
+//! # Dask on Mars: the engine
+//!
+//! Takes the place of Dask's local schedulers. The modules, in the order in
+//! which the data takes them:
+//!
+//! ```text
+//! dict / HighLevelGraph / Expr
+//!         │ python::parse   each Python object is touched once
+//!         ▼
+//! graph        dense TaskId, dependencies and dependents; cycles refused
+//!         ▼
+//! order        a rank for every task: finish what was begun, release soonest
+//!         ▼
+//! scheduler    waiting → ready → running → finished → released (state machine)
+//!         ▼
+//! executor     a bounded pool; workers run ready tasks through a `Runner`
+//!         ▼
+//! python::results   the asked-for keys, nested as asked
+//! ```
+//!
+//! Everything but `python` is plain Rust: it knows no interpreter and is
+//! built and tested with `--no-default-features`.
+
+pub mod graph;
+pub mod order;
