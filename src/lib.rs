@@ -12,7 +12,7 @@
 //! order        a rank for every task: finish what was begun, release soonest
 //!         ▼
 //! scheduler    waiting → ready → running → finished → released (state machine)
-//!         ▼
+//!         ▼            memory: who still holds which result
 //! executor     a bounded pool; workers run ready tasks through a `Runner`
 //!         ▼
 //! python::results   the asked-for keys, nested as asked
@@ -22,4 +22,16 @@
 //! built and tested with `--no-default-features`.
 
 pub mod graph;
+
 pub mod order;
+
+pub mod scheduler;
+
+pub mod memory;
+
+pub mod executor;
+
+#[cfg(feature = "python")]
+mod python;
+
+pub mod testing;

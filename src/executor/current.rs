@@ -1,0 +1,44 @@
+//! Which run the calling thread is working for.
+//!
+//! A task that computes a graph of its own makes a nested run. It is linked to
+//! the run of that task, so that stopping the outer run stops the inner one.
+
+use std::cell::RefCell;
+use std::sync::Weak;
+
+/// Something that can be told to start nothing more.
+pub(super) trait Stop: Send + Sync {
+    fn stop(&self);
+    /// Remembers a nested run, to be stopped with this one.
+    fn adopt(&self, nested: Weak<dyn Stop>);
+}
+
+thread_local! {
+    static CURRENT: RefCell<Vec<Weak<dyn Stop>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the calling thread is inside a task of some run.
+pub fn in_task() -> bool {
+    CURRENT.with_borrow(|stack| !stack.is_empty())
+}
+
+/// The run whose task the calling thread is in.
+pub(super) fn current() -> Option<Weak<dyn Stop>> {
+    CURRENT.with_borrow(|stack| stack.last().cloned())
+}
+
+/// Marks the calling thread as working for `run` until dropped.
+pub(super) struct Working(());
+
+impl Working {
+    pub(super) fn for_run(run: Weak<dyn Stop>) -> Self {
+        CURRENT.with_borrow_mut(|stack| stack.push(run));
+        Working(())
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        CURRENT.with_borrow_mut(|stack| stack.pop());
+    }
+}

@@ -1,0 +1,18 @@
+//! Runs the tasks of a graph on threads.
+//!
+//! A [`Run`] is one computation: a [`Scheduler`](crate::scheduler::Scheduler)
+//! behind a lock, and a [`Runner`] that knows what a task is. Its tasks run on
+//! the workers of one [`pool`] that all runs share, and on the thread that
+//! waits for the result where that is allowed. How workers lend each other the
+//! interpreter lock, wake up, are cancelled and end is told in `README.md`
+//! beside this file.
+
+mod current;
+pub mod pool;
+mod run;
+mod runner;
+mod worker;
+
+pub use current::in_task;
+pub use run::{Caller, Ended, Options, Run};
+pub use runner::Runner;

@@ -1,0 +1,163 @@
+//! The one pool of worker threads that all runs share.
+//!
+//! Always: at most one pool takes new work; it has as many threads as the
+//! largest run asked for, and none of them is stuck in a run that nobody waits
+//! for. A pool that cannot keep this (it is too small, or a cancelled task
+//! still occupies a worker) is replaced; the old threads end when their last
+//! task does. A forked child starts without a pool.
+
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+
+/// Called on a worker thread when it begins and when it ends.
+#[derive(Debug, Clone, Copy)]
+pub struct ThreadHooks {
+    /// Before the first task.
+    pub begin: fn(),
+    /// After the last task.
+    pub end: fn(),
+}
+
+static HOOKS: OnceLock<ThreadHooks> = OnceLock::new();
+
+/// Invitations spawned and not yet taken up by a worker.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// The state of this process. A forked child leaks its parent's and starts
+/// with none, because the parent's threads and locks did not come along.
+static STATE: AtomicPtr<Mutex<State>> = AtomicPtr::new(ptr::null_mut());
+
+#[derive(Default)]
+struct State {
+    pool: Option<ThreadPool>,
+    size: usize,
+    /// Counts the pools made; tells workers of an older pool from ours.
+    epoch: usize,
+    /// Workers of the present pool that run a task of an abandoned run.
+    stuck: usize,
+}
+
+/// Sets what every worker thread does first and last; the first call counts.
+pub fn set_thread_hooks(hooks: ThreadHooks) {
+    let _ = HOOKS.set(hooks);
+}
+
+fn state() -> MutexGuard<'static, State> {
+    let mut state = STATE.load(Ordering::Acquire);
+    if state.is_null() {
+        static ONCE: Once = Once::new();
+        // SAFETY: registers a handler that only stores to atomics, which is
+        // async-signal-safe as a fork handler must be.
+        ONCE.call_once(|| unsafe {
+            libc::pthread_atfork(None, None, Some(forget_in_child));
+        });
+        let fresh = Box::into_raw(Box::new(Mutex::new(State::default())));
+        match STATE.compare_exchange(state, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => state = fresh,
+            Err(theirs) => {
+                // SAFETY: `fresh` came from Box::into_raw above and lost the
+                // race, so nobody else has seen it.
+                drop(unsafe { Box::from_raw(fresh) });
+                state = theirs;
+            }
+        }
+    }
+    // SAFETY: a pointer stored in STATE came from Box::into_raw and is never
+    // freed: the process or the forked child keeps it for ever.
+    unsafe { &*state }
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+extern "C" fn forget_in_child() {
+    STATE.store(ptr::null_mut(), Ordering::Release);
+    WAITING.store(0, Ordering::Release);
+}
+
+/// Runs `job` on a worker of a pool with at least `size` workers, none stuck.
+///
+/// Returns an error if the system gives no more threads.
+pub(super) fn spawn(size: usize, job: impl FnOnce() + Send + 'static) -> Result<(), NoThreads> {
+    let mut state = state();
+    if state.pool.is_none() || state.size < size || state.stuck > 0 {
+        let size = size.max(state.size);
+        let pool = build(size)?;
+        state.epoch += 1;
+        state.stuck = 0;
+        state.size = size;
+        // Dropping the old pool tells its threads to end after what they
+        // have; it does not wait for them.
+        state.pool = Some(pool);
+    }
+    if let Some(pool) = &state.pool {
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        let epoch = state.epoch;
+        pool.spawn_fifo(move || {
+            EPOCH.set(epoch);
+            WAITING.fetch_sub(1, Ordering::Relaxed);
+            job();
+        });
+    }
+    Ok(())
+}
+
+/// The system gave no thread for a pool.
+#[derive(Debug)]
+pub(super) struct NoThreads;
+
+fn build(size: usize) -> Result<ThreadPool, NoThreads> {
+    let builder = ThreadPoolBuilder::new()
+        .num_threads(size)
+        .thread_name(|i| format!("mars-worker-{i}"))
+        .start_handler(|_| {
+            if let Some(hooks) = HOOKS.get() {
+                (hooks.begin)()
+            }
+        })
+        .exit_handler(|_| {
+            if let Some(hooks) = HOOKS.get() {
+                (hooks.end)()
+            }
+        })
+        // A panic in a task becomes that task's error long before this; what
+        // comes here is a mistake of ours, and no reason to end the process.
+        .panic_handler(|_| {});
+    builder.build().map_err(|_| NoThreads)
+}
+
+/// Whether invitations wait that no worker has taken up.
+pub(super) fn is_contended() -> bool {
+    WAITING.load(Ordering::Relaxed) > 0
+}
+
+thread_local! {
+    static EPOCH: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// The pool that the calling worker belongs to.
+pub(super) fn epoch() -> usize {
+    EPOCH.get()
+}
+
+/// A worker of pool `epoch` runs a task that nobody waits for any more.
+pub(super) fn lose(epoch: usize) {
+    let mut state = state();
+    if state.epoch == epoch {
+        state.stuck += 1;
+    }
+}
+
+/// A worker that was lost is back.
+pub(super) fn regain(epoch: usize) {
+    let mut state = state();
+    if state.epoch == epoch {
+        state.stuck = state.stuck.saturating_sub(1);
+    }
+}
+
+/// The number of threads of the present pool; 0 before the first run.
+pub fn size() -> usize {
+    state().size
+}

@@ -1,0 +1,39 @@
+//! Who runs a task.
+
+use crate::graph::TaskId;
+use std::any::Any;
+
+/// Runs tasks and keeps their results.
+///
+/// The executor decides when and on which thread; a runner knows what a task
+/// does and where results live. The executor promises that
+///
+/// * [`run`](Runner::run) is called once a task, after it returned `Ok` for all
+///   dependencies of that task, none of which was released since;
+/// * [`release`](Runner::release) is called once at most, when no running task
+///   and no task still to run reads the result, and the caller did not ask for it;
+/// * none of its own locks is held during any of these calls.
+pub trait Runner: Send + Sync + 'static {
+    /// Why a task failed.
+    type Error: Send + 'static;
+
+    /// Shows that the calling thread may run tasks (holds an interpreter lock,
+    /// say). Valid only inside [`attach`](Runner::attach).
+    type Token<'t>: Copy;
+
+    /// Calls `work` with a token, waiting until this thread may have one.
+    fn attach<T>(&self, work: impl for<'t> FnOnce(Self::Token<'t>) -> T) -> T;
+
+    /// Lets other threads of the program have their turn at what the token
+    /// stands for. Called now and then between tasks.
+    fn breathe(&self, token: Self::Token<'_>);
+
+    /// Runs `task` and keeps its result.
+    fn run(&self, token: Self::Token<'_>, task: TaskId) -> Result<(), Self::Error>;
+
+    /// Lets the result of `task` go.
+    fn release(&self, token: Self::Token<'_>, task: TaskId);
+
+    /// The error that stands for a panic inside [`run`](Runner::run).
+    fn panicked(&self, task: TaskId, payload: Box<dyn Any + Send>) -> Self::Error;
+}
