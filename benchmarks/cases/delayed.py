@@ -1,0 +1,62 @@
+"""Delayed and bag: many small Python tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.bag as db
+
+from cases.case import Case
+
+
+@dask.delayed
+def increment(x: int) -> int:
+    return x + 1
+
+
+@dask.delayed
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+def flat(size: int) -> tuple[Any, ...]:
+    return tuple(increment(i) for i in range(size))
+
+
+def flat_10k(folder: Path) -> tuple[Any, ...]:
+    return flat(10_000)
+
+
+def flat_100k(folder: Path) -> tuple[Any, ...]:
+    return flat(100_000)
+
+
+def tree_100k(folder: Path) -> tuple[Any, ...]:
+    """A binary sum of 50,000 leaves."""
+    level: list[Any] = [increment(i) for i in range(50_000)]
+    while len(level) > 1:
+        pairs = [add(*level[i : i + 2]) for i in range(0, len(level) - 1, 2)]
+        level = pairs + level[len(pairs) * 2 :]
+    return tuple(level)
+
+
+def bag_1000(folder: Path) -> tuple[Any, ...]:
+    numbers = db.range(100_000, npartitions=1_000)
+    return (numbers.map(lambda x: x + 1).filter(lambda x: x % 2).sum(),)
+
+
+CASES = [
+    Case("delayed flat 10,000", flat_10k, factor=10, usual=False),
+    Case(
+        "delayed flat 100,000",
+        flat_100k,
+        factor=None,
+        usual=False,
+        quick=False,
+        alone="Dask's cull is quadratic here: not run",
+    ),
+    Case("delayed tree 100,000", tree_100k, factor=3.5, usual=False, quick=False),
+    Case("bag map-filter-sum 1,000", bag_1000, factor=3.5, usual=False),
+]

@@ -1,0 +1,17 @@
+"""The suites, in the order of the table. Each is ``run(settings) -> list of rows``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness import Row, Settings
+from suites import end_to_end, latency, memory, overhead, peaks, workers
+
+SUITES: dict[str, Callable[[Settings], list[Row]]] = {
+    "overhead": overhead.run,
+    "memory": memory.run,
+    "latency": latency.run,
+    "end-to-end": end_to_end.run,
+    "workers": workers.run,
+    "peaks": peaks.run,
+}
