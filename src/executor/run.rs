@@ -1,9 +1,9 @@
 //! One computation, from its first task to its end.
 
 use super::current::{self, Stop};
+use super::pool;
 use super::runner::Runner;
 use super::worker::{self, Role};
-use super::pool;
 use crate::graph::TaskId;
 use crate::scheduler::{Phase, Scheduler};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -193,9 +193,8 @@ impl<R: Runner> Run<R> {
                 let (guard, timeout) = (self.changed.wait_timeout(progress, pause))
                     .unwrap_or_else(PoisonError::into_inner);
                 progress = guard;
-                starved = timeout.timed_out()
-                    && progress.active == 0
-                    && progress.scheduler.ready() > 0;
+                starved =
+                    timeout.timed_out() && progress.active == 0 && progress.scheduler.ready() > 0;
             }
             if self.has_ended() {
                 return Ok(());
@@ -250,9 +249,8 @@ impl<R: Runner> Run<R> {
     }
 
     fn stop_nested(&self) {
-        let nested = std::mem::take(
-            &mut *self.nested.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let nested =
+            std::mem::take(&mut *self.nested.lock().unwrap_or_else(PoisonError::into_inner));
         for run in nested.iter().filter_map(Weak::upgrade) {
             run.stop();
         }

@@ -83,9 +83,7 @@ pub(super) fn work<R: Runner>(run: &Arc<Run<R>>, role: Role) {
     };
     let this: Weak<Run<R>> = Arc::downgrade(run);
     let working = Working::for_run(this as Weak<dyn Stop>);
-    let left = run
-        .runner()
-        .attach(|token| serve(run, role, token, task));
+    let left = run.runner().attach(|token| serve(run, role, token, task));
     drop(working);
     match left {
         Left::Idle => {}
@@ -123,12 +121,7 @@ fn leave<E>(progress: &mut Progress<E>, role: Role) {
     }
 }
 
-fn serve<R: Runner>(
-    run: &Arc<Run<R>>,
-    role: Role,
-    token: R::Token<'_>,
-    first: TaskId,
-) -> Left {
+fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: TaskId) -> Left {
     let runner = run.runner();
     let options = run.options();
     let mut pace = Pace::new();
@@ -154,8 +147,7 @@ fn serve<R: Runner>(
                 next => next,
             };
             let mut invitations = wanted(progress, options);
-            let wake = progress.caller_sleeps
-                && (invitations > 0 || !progress.to_rerun.is_empty());
+            let wake = progress.caller_sleeps && (invitations > 0 || !progress.to_rerun.is_empty());
             if wake {
                 // Counted as awake from here on, so that it is woken once.
                 progress.caller_sleeps = false;

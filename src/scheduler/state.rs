@@ -76,12 +76,7 @@ impl Scheduler {
     /// `rank` is a permutation of `0..graph.len()`, one entry a task. The
     /// results of `known` exist already; those of `requested` are held for the
     /// caller. Either list may repeat a task.
-    pub fn new(
-        graph: TaskGraph,
-        rank: Vec<u32>,
-        known: &[TaskId],
-        requested: &[TaskId],
-    ) -> Self {
+    pub fn new(graph: TaskGraph, rank: Vec<u32>, known: &[TaskId], requested: &[TaskId]) -> Self {
         let n = graph.len();
         debug_assert_eq!(rank.len(), n);
         let mut ledger = Ledger::new(&graph);

@@ -3,7 +3,7 @@
 use crate::executor::Runner;
 use crate::graph::{TaskGraph, TaskId};
 use std::any::Any;
-use std::sync::atomic::{AtomicU32, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 /// Why a task of a [`FakeRunner`] failed.
 #[derive(Debug, Clone, PartialEq, Eq)]

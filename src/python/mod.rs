@@ -1,0 +1,32 @@
+//! The Python module `mars._mars`: the only place that names pyo3.
+//!
+//! The way in is [`parse`], which turns Dask's objects into a graph and one
+//! small [`program`] a task; [`runner`] runs programs for the executor; the way
+//! out is [`results`]. No scheduling decision is taken here.
+
+mod compile;
+mod dask;
+mod errors;
+mod eval;
+mod execute;
+mod keys;
+mod parse;
+mod program;
+mod results;
+mod runner;
+mod subgraph;
+mod threads;
+
+use pyo3::prelude::*;
+
+/// The native part of Dask on Mars.
+#[pymodule(gil_used = false)]
+fn _mars(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    threads::install();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(execute::execute, module)?)?;
+    module.add_function(wrap_pyfunction!(execute::order, module)?)?;
+    module.add_function(wrap_pyfunction!(threads::shutdown, module)?)?;
+    module.add_function(wrap_pyfunction!(threads::pool_size, module)?)?;
+    Ok(())
+}

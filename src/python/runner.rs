@@ -1,0 +1,144 @@
+//! Runs tasks by running their programs, and keeps the results.
+
+use super::eval;
+use super::program::Programs;
+use super::threads::{self, interpreter_call};
+use crate::executor::Runner;
+use crate::graph::TaskId;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+use std::any::Any;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// The programs, keys and results of one computation.
+pub(super) struct PythonRunner {
+    programs: Programs,
+    keys: Vec<Py<PyAny>>,
+    /// One place a task: null, or a reference of our own.
+    results: Box<[AtomicPtr<PyObject>]>,
+    /// The caller's context variables.
+    context: Py<PyAny>,
+}
+
+impl PythonRunner {
+    /// A runner for what was parsed. `context` is what tasks find as context
+    /// variables: a copy each.
+    pub(super) fn new(
+        programs: Programs,
+        keys: Vec<Py<PyAny>>,
+        known: Vec<(TaskId, Py<PyAny>)>,
+        context: Py<PyAny>,
+    ) -> Self {
+        let results: Box<[AtomicPtr<PyObject>]> = (0..keys.len())
+            .map(|_| AtomicPtr::new(ptr::null_mut()))
+            .collect();
+        for (task, value) in known {
+            results[task.index()].store(value.into_ptr(), Ordering::Relaxed);
+        }
+        PythonRunner {
+            programs,
+            keys,
+            results,
+            context,
+        }
+    }
+
+    pub(super) fn keys(&self) -> &[Py<PyAny>] {
+        &self.keys
+    }
+
+    /// The result of `task`, borrowed; null if there is none.
+    #[inline]
+    fn result(&self, task: TaskId) -> *mut PyObject {
+        self.results[task.index()].load(Ordering::Acquire)
+    }
+
+    /// The result of a finished task.
+    pub(super) fn get<'py>(&self, py: Python<'py>, task: TaskId) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: a place holds null or a reference that nobody takes away
+        // while the caller, who asked for this task, still holds it.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.result(task)) }
+    }
+
+    fn run_in_context(&self, py: Python<'_>, task: TaskId) -> PyResult<*mut PyObject> {
+        // SAFETY: attached; `context` is a context object, checked by
+        // `PyContext_Copy` itself.
+        let context = unsafe {
+            Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(self.context.as_ptr()))?
+        };
+        // SAFETY: attached; a context just made is entered nowhere else.
+        if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        let result = eval::run(py, &self.programs, task, |task| self.result(task));
+        // SAFETY: attached; entered above, by this thread.
+        if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
+            let error = PyErr::fetch(py);
+            if let Ok(value) = result {
+                // SAFETY: a new reference that nobody else has.
+                unsafe { interpreter_call::decref(value) };
+            }
+            return Err(error);
+        }
+        result
+    }
+}
+
+impl Runner for PythonRunner {
+    type Error = PyErr;
+    type Token<'t> = Python<'t>;
+
+    fn attach<T>(&self, work: impl for<'t> FnOnce(Python<'t>) -> T) -> T {
+        threads::park_if_exiting();
+        Python::attach(work)
+    }
+
+    fn breathe(&self, py: Python<'_>) {
+        py.detach(threads::park_if_exiting);
+    }
+
+    #[inline]
+    fn run(&self, py: Python<'_>, task: TaskId) -> PyResult<()> {
+        let value = self.run_in_context(py, task)?;
+        self.results[task.index()].store(value, Ordering::Release);
+        Ok(())
+    }
+
+    #[inline]
+    fn release(&self, _py: Python<'_>, task: TaskId) {
+        let value = self.results[task.index()].swap(ptr::null_mut(), Ordering::AcqRel);
+        if !value.is_null() {
+            // SAFETY: attached; the place held one reference, now ours alone.
+            unsafe { interpreter_call::decref(value) };
+        }
+    }
+
+    fn panicked(&self, task: TaskId, payload: Box<dyn Any + Send>) -> PyErr {
+        let what = payload
+            .downcast_ref::<&str>()
+            .map(|s| (*s).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        PyRuntimeError::new_err(format!(
+            "dask-on-mars: internal error while running {task:?}: {what}"
+        ))
+    }
+}
+
+impl Drop for PythonRunner {
+    fn drop(&mut self) {
+        if threads::is_exiting() {
+            return;
+        }
+        // The last one to leave a run need not be attached.
+        Python::attach(|py| {
+            for i in 0..self.results.len() {
+                self.release(py, TaskId::new(i));
+            }
+            self.keys.clear();
+            self.programs = Programs::new();
+        });
+    }
+}
