@@ -8,6 +8,7 @@ def execute(
     limit: int,
     on_main_thread: bool,
     rerun_exceptions_locally: bool,
+    observer: Any | None = None,
 ) -> Any:
     """Compute `keys` of the graph `dsk`."""
 

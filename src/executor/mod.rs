@@ -8,11 +8,13 @@
 //! beside this file.
 
 mod current;
+mod observed;
 pub mod pool;
 mod run;
 mod runner;
 mod worker;
 
 pub use current::in_task;
+pub use observed::Observer;
 pub use run::{Caller, Ended, Options, Run};
 pub use runner::Runner;

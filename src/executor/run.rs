@@ -1,10 +1,11 @@
 //! One computation, from its first task to its end.
 
-use super::current::{self, Stop};
+use super::current::{self, Stop, Working};
+use super::observed::Gate;
 use super::pool;
 use super::runner::Runner;
 use super::worker::{self, Role};
-use crate::graph::TaskId;
+use crate::graph::{TaskGraph, TaskId};
 use crate::scheduler::{Phase, Scheduler};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -78,6 +79,8 @@ pub(super) struct Progress<E> {
     pub(super) invited: usize,
     /// The caller helps, and sleeps until a task is ready.
     pub(super) caller_sleeps: bool,
+    /// The caller helps, and is on its way to take a task.
+    pub(super) caller_comes: bool,
     /// The first failure.
     pub(super) failure: Option<(TaskId, E)>,
     /// Failed tasks that the caller shall run once more.
@@ -88,6 +91,32 @@ pub(super) struct Progress<E> {
     pub(super) at_work: Vec<usize>,
     /// The caller has gone while workers were at work.
     pub(super) abandoned: bool,
+    /// Set in an observed run: what workers may start.
+    pub(super) gate: Option<Gate<E>>,
+}
+
+impl<E> Progress<E> {
+    /// How many tasks a worker that comes could start.
+    pub(super) fn startable(&self) -> usize {
+        match &self.gate {
+            Some(gate) => gate.cleared.len(),
+            None => self.scheduler.ready(),
+        }
+    }
+
+    /// The next task for a worker.
+    #[inline]
+    pub(super) fn start(&mut self) -> Option<TaskId> {
+        match &mut self.gate {
+            Some(_) if self.scheduler.phase() != Phase::Running => None,
+            Some(gate) => gate.cleared.pop_front(),
+            None => self.scheduler.start(),
+        }
+    }
+
+    pub(super) fn has_outcomes(&self) -> bool {
+        (self.gate.as_ref()).is_some_and(|gate| !gate.outcomes.is_empty())
+    }
 }
 
 impl<R: Runner> Run<R> {
@@ -101,11 +130,13 @@ impl<R: Runner> Run<R> {
                 active: 0,
                 invited: 0,
                 caller_sleeps: false,
+                caller_comes: options.caller == Caller::Helps,
                 failure: None,
                 to_rerun: Vec::new(),
                 leftover: Vec::new(),
                 at_work: Vec::new(),
                 abandoned: false,
+                gate: None,
             }),
             changed: Condvar::new(),
             ended: AtomicBool::new(false),
@@ -116,6 +147,11 @@ impl<R: Runner> Run<R> {
     /// The runner, and with it the results.
     pub fn runner(&self) -> &R {
         &self.runner
+    }
+
+    /// A copy of the graph.
+    pub fn graph(&self) -> TaskGraph {
+        self.lock().scheduler.graph().clone()
     }
 
     pub(super) fn options(&self) -> Options {
@@ -138,10 +174,7 @@ impl<R: Runner> Run<R> {
         if self.lock().scheduler.phase() == Phase::Done {
             return Ok(());
         }
-        if let Some(outer) = current::current().and_then(|outer| outer.upgrade()) {
-            let this: Arc<dyn Stop> = self.clone();
-            outer.adopt(Arc::downgrade(&this));
-        }
+        self.link_to_outer();
         worker::invite(self);
         let interrupted = match self.options.caller {
             Caller::Helps => {
@@ -153,6 +186,14 @@ impl<R: Runner> Run<R> {
         self.conclude(interrupted)
     }
 
+    /// Stops with the run inside whose task this one was made, if any.
+    pub(super) fn link_to_outer(self: &Arc<Self>) {
+        if let Some(outer) = current::current().and_then(|outer| outer.upgrade()) {
+            let this: Arc<dyn Stop> = self.clone();
+            outer.adopt(Arc::downgrade(&this));
+        }
+    }
+
     fn help_until_ended(self: &Arc<Self>) {
         loop {
             worker::work(self, Role::Caller);
@@ -162,6 +203,7 @@ impl<R: Runner> Run<R> {
                 progress = (self.changed.wait(progress)).unwrap_or_else(PoisonError::into_inner);
                 progress.caller_sleeps = false;
             }
+            progress.caller_comes = true;
             drop(progress);
             if self.has_ended() {
                 return;
@@ -172,7 +214,7 @@ impl<R: Runner> Run<R> {
 
     fn caller_has_work(&self, progress: &Progress<R::Error>) -> bool {
         !progress.to_rerun.is_empty()
-            || (progress.scheduler.ready() > 0 && progress.active < self.options.limit)
+            || (progress.startable() > 0 && progress.active < self.options.limit)
     }
 
     fn wait_until_ended(
@@ -185,32 +227,44 @@ impl<R: Runner> Run<R> {
             }
             std::hint::spin_loop();
         }
-        let mut pause = STARVED;
         loop {
-            let mut progress = self.lock();
             let mut starved = false;
+            let progress = self.lock();
             if !self.has_ended() && progress.to_rerun.is_empty() {
-                let (guard, timeout) = (self.changed.wait_timeout(progress, pause))
-                    .unwrap_or_else(PoisonError::into_inner);
-                progress = guard;
-                starved =
-                    timeout.timed_out() && progress.active == 0 && progress.scheduler.ready() > 0;
+                let (progress, left_alone) = self.sleep(progress);
+                drop(progress);
+                starved = left_alone;
+            } else {
+                drop(progress);
             }
             if self.has_ended() {
                 return Ok(());
             }
-            drop(progress);
             worker::rerun_failed(self);
             if starved {
                 worker::work(self, Role::Caller);
             }
-            pause = POLL;
             poll()?;
         }
     }
 
+    /// Sleeps until something changes, at most until it is time to look for
+    /// signals. Says whether ready tasks were left without any worker meanwhile.
+    pub(super) fn sleep<'a>(
+        &self,
+        progress: MutexGuard<'a, Progress<R::Error>>,
+    ) -> (MutexGuard<'a, Progress<R::Error>>, bool) {
+        let idle = progress.active == 0;
+        let pause = if idle { STARVED } else { POLL };
+        let (progress, timeout) =
+            (self.changed.wait_timeout(progress, pause)).unwrap_or_else(PoisonError::into_inner);
+        let starved =
+            idle && timeout.timed_out() && progress.active == 0 && progress.startable() > 0;
+        (progress, starved)
+    }
+
     /// Settles how the run ended, and lets go of what it leaves behind.
-    fn conclude(&self, interrupted: Option<R::Error>) -> Result<(), Ended<R::Error>> {
+    pub(super) fn conclude(&self, interrupted: Option<R::Error>) -> Result<(), Ended<R::Error>> {
         if interrupted.is_some() {
             self.stop();
         }
@@ -238,14 +292,31 @@ impl<R: Runner> Run<R> {
         if stopped {
             self.stop_nested();
         }
-        if !leftover.is_empty() {
+        self.release(&leftover);
+        result
+    }
+
+    /// Lets results go, from a thread that is not attached.
+    pub(super) fn release(&self, tasks: &[TaskId]) {
+        if !tasks.is_empty() {
             self.runner.attach(|token| {
-                for task in leftover {
+                for &task in tasks {
                     self.runner.release(token, task);
                 }
             });
         }
-        result
+    }
+
+    /// Runs `task`, which failed, once more on the calling thread.
+    pub(super) fn rerun(self: &Arc<Self>, task: TaskId) -> Result<(), R::Error> {
+        let _working = self.working();
+        self.runner.attach(|token| self.runner.run(token, task))
+    }
+
+    /// Marks the calling thread as working for this run.
+    pub(super) fn working(self: &Arc<Self>) -> Working {
+        let this: Weak<Self> = Arc::downgrade(self);
+        Working::for_run(this as Weak<dyn Stop>)
     }
 
     fn stop_nested(&self) {

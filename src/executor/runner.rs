@@ -24,6 +24,9 @@ pub trait Runner: Send + Sync + 'static {
     /// Calls `work` with a token, waiting until this thread may have one.
     fn attach<T>(&self, work: impl for<'t> FnOnce(Self::Token<'t>) -> T) -> T;
 
+    /// The number by which the program knows the calling thread.
+    fn thread(&self, token: Self::Token<'_>) -> u64;
+
     /// Lets other threads of the program have their turn at what the token
     /// stands for. Called now and then between tasks.
     fn breathe(&self, token: Self::Token<'_>);

@@ -4,13 +4,12 @@
 //! are ready tasks; it leaves rather than sleep, so that a worker is never held
 //! by a run that has nothing for it. Whoever makes tasks ready invites others.
 
-use super::current::{Stop, Working};
 use super::run::{Progress, Run};
 use super::{Options, Runner, pool};
 use crate::graph::TaskId;
 use crate::scheduler::Phase;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a worker keeps the token before it lets other threads have a turn:
@@ -50,14 +49,12 @@ pub(super) fn invite<R: Runner>(run: &Arc<Run<R>>) {
     send_invitations(run, wanted);
 }
 
-/// How many more threads have something to do. The caller, if it sleeps, is
-/// the first of them and is woken here.
-fn wanted<E>(progress: &mut Progress<E>, options: Options) -> usize {
-    let busy = progress.active + progress.invited;
-    progress
-        .scheduler
-        .ready()
-        .min(options.limit.saturating_sub(busy))
+/// How many more threads have something to do.
+fn wanted<E>(progress: &Progress<E>, options: Options) -> usize {
+    // A caller that helps and is awake takes a place of its own.
+    let caller = usize::from(progress.caller_comes);
+    let busy = progress.active + progress.invited + caller;
+    (progress.startable().saturating_sub(caller)).min(options.limit.saturating_sub(busy))
 }
 
 fn send_invitations<R: Runner>(run: &Arc<Run<R>>, count: usize) {
@@ -81,9 +78,8 @@ pub(super) fn work<R: Runner>(run: &Arc<Run<R>>, role: Role) {
     let Some(task) = enter(run, role) else {
         return;
     };
-    let this: Weak<Run<R>> = Arc::downgrade(run);
-    let working = Working::for_run(this as Weak<dyn Stop>);
-    let left = run.runner().attach(|token| serve(run, role, token, task));
+    let working = run.working();
+    let left = (run.runner()).attach(|token| serve(run, role, token, task));
     drop(working);
     match left {
         Left::Idle => {}
@@ -94,13 +90,14 @@ pub(super) fn work<R: Runner>(run: &Arc<Run<R>>, role: Role) {
 
 fn enter<R: Runner>(run: &Run<R>, role: Role) -> Option<TaskId> {
     let progress = &mut *run.lock();
-    if role == Role::Invited {
-        progress.invited = progress.invited.saturating_sub(1);
+    match role {
+        Role::Invited => progress.invited = progress.invited.saturating_sub(1),
+        Role::Caller => progress.caller_comes = false,
     }
     if progress.active >= run.options().limit {
         return None;
     }
-    let task = progress.scheduler.start()?;
+    let task = progress.start()?;
     progress.active += 1;
     if role == Role::Invited {
         progress.at_work.push(pool::epoch());
@@ -123,7 +120,7 @@ fn leave<E>(progress: &mut Progress<E>, role: Role) {
 
 fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: TaskId) -> Left {
     let runner = run.runner();
-    let options = run.options();
+    let thread = runner.thread(token);
     let mut pace = Pace::new();
     let mut released = Vec::new();
     let mut task = first;
@@ -131,44 +128,22 @@ fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: T
         let result = catch_unwind(AssertUnwindSafe(|| runner.run(token, task)))
             .unwrap_or_else(|payload| Err(runner.panicked(task, payload)));
         let tick = pace.tick();
-        let (next, invitations, wake) = {
-            let progress = &mut *run.lock();
-            settle(progress, options, task, result, &mut released);
-            let next = if tick.slice_over && role == Role::Invited && pool::is_contended() {
-                Err(Left::Yielded)
-            } else {
-                progress.scheduler.start().ok_or(Left::Idle)
-            };
-            if next.is_err() {
-                leave(progress, role);
-            }
-            let next = match next {
-                Err(_) if progress.scheduler.phase() != Phase::Running => Err(Left::Ended),
-                next => next,
-            };
-            let mut invitations = wanted(progress, options);
-            let wake = progress.caller_sleeps && (invitations > 0 || !progress.to_rerun.is_empty());
-            if wake {
-                // Counted as awake from here on, so that it is woken once.
-                progress.caller_sleeps = false;
-                invitations = invitations.saturating_sub(1);
-            }
-            if next == Err(Left::Yielded) {
-                invitations = 0; // made below, behind those that wait
-            }
-            progress.invited += invitations;
-            (next, invitations, wake || !progress.to_rerun.is_empty())
+        let yields = tick.slice_over && role == Role::Invited && pool::is_contended();
+        let done = Done {
+            task,
+            thread,
+            result,
         };
-        if wake {
+        let next = step(run, role, done, yields, &mut released);
+        if next.wake_caller {
             run.wake_caller();
         }
-        if invitations > 0 {
-            send_invitations(run, invitations);
-        }
+        send_invitations(run, next.invitations);
         for task in released.drain(..) {
             runner.release(token, task);
         }
-        match next {
+        drop(next.unwanted);
+        match next.task {
             Ok(next) => task = next,
             Err(left) => return left,
         }
@@ -178,27 +153,92 @@ fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: T
     }
 }
 
-/// Tells the scheduler how `task` went.
-fn settle<E>(
+/// A task that has run.
+type Done<E> = super::observed::Outcome<E>;
+
+/// What a worker does after a task.
+struct Next<E> {
+    task: Result<TaskId, Left>,
+    invitations: usize,
+    wake_caller: bool,
+    /// An error that nobody is told, to be dropped without our lock.
+    unwanted: Option<E>,
+}
+
+/// Under the lock: settles the task that has run and takes the next one.
+fn step<R: Runner>(
+    run: &Run<R>,
+    role: Role,
+    done: Done<R::Error>,
+    yields: bool,
+    released: &mut Vec<TaskId>,
+) -> Next<R::Error> {
+    let options = run.options();
+    let progress = &mut *run.lock();
+    let mut wake_caller = false;
+    let mut unwanted = None;
+    let running = progress.scheduler.phase() == Phase::Running;
+    match (&mut progress.gate, done.result) {
+        (Some(gate), result) if running => {
+            gate.outcomes.push(Done { result, ..done });
+            wake_caller = role == Role::Invited;
+        }
+        (None, Err(_)) if running && options.rerun_on_caller => {
+            progress.to_rerun.push(done.task);
+            wake_caller = true;
+        }
+        (_, result) => unwanted = settle(progress, done.task, result, released),
+    }
+    let mut task = if yields {
+        Err(Left::Yielded)
+    } else {
+        progress.start().ok_or(Left::Idle)
+    };
+    if task.is_err() {
+        leave(progress, role);
+        if progress.scheduler.phase() != Phase::Running {
+            task = Err(Left::Ended);
+        }
+    }
+    // Who yields invites again later, behind the runs that wait.
+    let mut invitations = 0;
+    if task != Err(Left::Yielded) {
+        if progress.caller_sleeps && wanted(progress, options) > 0 {
+            progress.caller_sleeps = false;
+            progress.caller_comes = true;
+            wake_caller = true;
+        }
+        invitations = wanted(progress, options);
+        progress.invited += invitations;
+    }
+    Next {
+        task,
+        invitations,
+        wake_caller,
+        unwanted,
+    }
+}
+
+/// Tells the scheduler how `task` went. Returns an error that nobody will be
+/// told: only the first failure of a run counts, what fails while the run is
+/// being stopped is its consequence or a coincidence.
+pub(super) fn settle<E>(
     progress: &mut Progress<E>,
-    options: Options,
     task: TaskId,
     result: Result<(), E>,
     released: &mut Vec<TaskId>,
-) {
-    match result {
-        Ok(()) => progress.scheduler.finish(task, released),
-        Err(_) if options.rerun_on_caller && progress.scheduler.phase() == Phase::Running => {
-            progress.to_rerun.push(task);
-        }
-        Err(error) => {
-            // Only the first failure is told; what fails while the run is
-            // being stopped is its consequence or a coincidence.
-            if progress.scheduler.phase() == Phase::Running {
-                progress.failure = Some((task, error));
-            }
-            progress.scheduler.fail(task, released);
-        }
+) -> Option<E> {
+    let Err(error) = result else {
+        progress.scheduler.finish(task, released);
+        return None;
+    };
+    let first = progress.scheduler.phase() == Phase::Running;
+    progress.scheduler.fail(task, released);
+    if first {
+        progress.failure = Some((task, error));
+        None
+    } else {
+        Some(error)
     }
 }
 
@@ -208,28 +248,17 @@ pub(super) fn rerun_failed<R: Runner>(run: &Arc<Run<R>>) {
     if tasks.is_empty() {
         return;
     }
-    let runner = run.runner();
-    let once = Options {
-        rerun_on_caller: false,
-        ..run.options()
-    };
-    let this: Weak<Run<R>> = Arc::downgrade(run);
-    let working = Working::for_run(this as Weak<dyn Stop>);
-    runner.attach(|token| {
-        for task in tasks {
-            let result = runner.run(token, task);
-            let mut released = Vec::new();
-            settle(&mut run.lock(), once, task, result, &mut released);
-            for task in released {
-                runner.release(token, task);
-            }
-        }
-    });
-    drop(working);
-    if run.lock().scheduler.phase() != Phase::Running {
-        run.announce_end();
-    } else {
+    for task in tasks {
+        let result = run.rerun(task);
+        let mut released = Vec::new();
+        let unwanted = settle(&mut run.lock(), task, result, &mut released);
+        drop(unwanted);
+        run.release(&released);
+    }
+    if run.lock().scheduler.phase() == Phase::Running {
         invite(run);
+    } else {
+        run.announce_end();
     }
 }
 

@@ -1,9 +1,11 @@
 //! The scheduler call: parse, order, run, gather.
 
 use super::errors;
-use super::parse::{self, Parsed};
+use super::observer::PythonObserver;
+use super::parse;
 use super::results::Wanted;
 use super::runner::PythonRunner;
+use super::threads;
 use crate::executor::{Caller, Ended, Options, Run, in_task};
 use crate::order as ordering;
 use crate::scheduler::Scheduler;
@@ -11,13 +13,15 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::sync::Arc;
 
 /// Computes `keys` of the graph `dsk`.
 ///
 /// At most `limit` tasks run at the same time. On the main thread the caller
-/// waits, open to signals; elsewhere it helps to run its own tasks.
+/// waits, open to signals; elsewhere it helps to run its own tasks. `observer`,
+/// if not None, is told of every task: see `mars.contrib.dask._callbacks`.
 #[pyfunction]
-#[pyo3(signature = (dsk, keys, limit, on_main_thread, rerun_exceptions_locally))]
+#[pyo3(signature = (dsk, keys, limit, on_main_thread, rerun_exceptions_locally, observer=None))]
 pub(super) fn execute<'py>(
     py: Python<'py>,
     dsk: &Bound<'py, PyDict>,
@@ -25,41 +29,19 @@ pub(super) fn execute<'py>(
     limit: usize,
     on_main_thread: bool,
     rerun_exceptions_locally: bool,
+    observer: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let mut wanted = Wanted::new(keys)?;
-    let Parsed {
-        graph,
-        programs,
-        keys,
-        known,
-        requested,
-    } = parse::parse(py, dsk, &mut wanted)?;
-    // SAFETY: attached.
-    let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
-    let known_tasks: Vec<_> = known.iter().map(|(task, _)| *task).collect();
-    let runner = PythonRunner::new(programs, keys, known, context.unbind());
-    let options = Options {
-        limit: limit.max(1),
-        caller: if on_main_thread && !in_task() {
-            Caller::Waits
-        } else {
-            Caller::Helps
-        },
-        rerun_on_caller: rerun_exceptions_locally,
+    let options = options(limit, on_main_thread, rerun_exceptions_locally);
+    let run = prepare(py, dsk, &mut wanted, options)?;
+    let poll = || Python::attach(|py| py.check_signals());
+    let ended = match observer {
+        None => py.detach(|| run.execute(poll)),
+        Some(observer) => {
+            let mut observer = PythonObserver::begin(&run, observer)?;
+            py.detach(|| run.execute_observed(&mut observer, poll))
+        }
     };
-    let (run, ended) = py
-        .detach(|| {
-            let graph = match graph.finish() {
-                Ok(graph) => graph,
-                Err(error) => return Err((error, runner)),
-            };
-            let rank = ordering::order(&graph);
-            let scheduler = Scheduler::new(graph, rank, &known_tasks, &requested);
-            let run = Run::new(scheduler, runner, options);
-            let ended = run.execute(|| Python::attach(|py| py.check_signals()));
-            Ok((run, ended))
-        })
-        .map_err(|(error, runner)| errors::graph(py, error, runner.keys()))?;
     match ended {
         Ok(()) => wanted.gather(py, |task| run.runner().get(py, task)),
         Err(Ended::Interrupted(error)) => Err(error),
@@ -75,6 +57,41 @@ pub(super) fn execute<'py>(
             Err(error)
         }
     }
+}
+
+fn options(limit: usize, on_main_thread: bool, rerun_on_caller: bool) -> Options {
+    let exiting = threads::is_exiting();
+    Options {
+        // At exit the workers are gone, and the caller is on its own.
+        limit: if exiting { 1 } else { limit.max(1) },
+        caller: if on_main_thread && !exiting && !in_task() {
+            Caller::Waits
+        } else {
+            Caller::Helps
+        },
+        rerun_on_caller,
+    }
+}
+
+/// Parses and orders the graph.
+fn prepare(
+    py: Python<'_>,
+    dsk: &Bound<'_, PyDict>,
+    wanted: &mut Wanted,
+    options: Options,
+) -> PyResult<Arc<Run<PythonRunner>>> {
+    let parsed = parse::parse(py, dsk, wanted)?;
+    let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
+    let scheduler = py.detach(|| {
+        let graph = parsed.graph.finish()?;
+        let rank = ordering::order(&graph);
+        Ok(Scheduler::new(graph, rank, &known, &parsed.requested))
+    });
+    let scheduler = scheduler.map_err(|error| errors::graph(py, error, &parsed.keys))?;
+    // SAFETY: attached; returns a new reference or null with an exception set.
+    let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+    let runner = PythonRunner::new(parsed.programs, parsed.keys, parsed.known, context.unbind());
+    Ok(Run::new(scheduler, runner, options))
 }
 
 /// The rank that the engine gives to each key that `keys` need: lower first.

@@ -10,6 +10,7 @@ mod errors;
 mod eval;
 mod execute;
 mod keys;
+mod observer;
 mod parse;
 mod program;
 mod results;

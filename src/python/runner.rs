@@ -95,6 +95,11 @@ impl Runner for PythonRunner {
         Python::attach(work)
     }
 
+    fn thread(&self, _py: Python<'_>) -> u64 {
+        // SAFETY: only asks for the number of this thread.
+        unsafe { ffi::PyThread_get_thread_ident() as u64 }
+    }
+
     fn breathe(&self, py: Python<'_>) {
         py.detach(threads::park_if_exiting);
     }

@@ -48,14 +48,16 @@ fn end() {
     }
 }
 
-/// Stops this thread for good, if the interpreter is going away: a thread that
-/// tries to attach then is ended by CPython in the middle of its Rust frames.
+/// Stops this thread for good, if it is a worker and the interpreter is going
+/// away: a thread that tries to attach then is ended by CPython in the middle
+/// of its Rust frames.
 pub(super) fn park_if_exiting() {
-    if EXITING.load(Ordering::Acquire) {
+    if EXITING.load(Ordering::Acquire) && !STATE.get().is_null() {
         park();
     }
 }
 
+/// Whether the interpreter is going away.
 pub(super) fn is_exiting() -> bool {
     EXITING.load(Ordering::Acquire)
 }

@@ -94,6 +94,11 @@ impl Runner for FakeRunner {
         work(())
     }
 
+    fn thread(&self, (): ()) -> u64 {
+        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(std::thread::current().id())
+    }
+
     fn breathe(&self, (): ()) {
         std::thread::yield_now();
     }

@@ -11,6 +11,7 @@ from dask.callbacks import Callback
 
 from mars._mars import execute
 from mars.contrib.dask import _options
+from mars.contrib.dask._callbacks import execute_reporting
 from mars.contrib.dask.materialize import materialize
 
 __all__ = ["mars_scheduler"]
@@ -97,7 +98,10 @@ def mars_scheduler(
         cache = config.get("cache", None)
     on_main_thread = threading.current_thread() is threading.main_thread()
     if callbacks is not None or Callback.active:
-        raise NotImplementedError
+        graph = materialize(dsk, stock=True)
+        return execute_reporting(
+            graph, keys, limit, on_main_thread, bool(rerun_exceptions_locally), callbacks, cache
+        )
     graph = materialize(dsk)
     if cache:
         graph = _options.with_known(graph, cache)

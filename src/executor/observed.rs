@@ -1,0 +1,171 @@
+//! A run that tells an observer, on the calling thread, of every task before
+//! it starts and after it has finished.
+//!
+//! Workers may not take tasks from the scheduler then: the caller takes them,
+//! tells the observer, and clears them for the workers through a [`Gate`];
+//! finished ones come back the same way.
+
+use super::run::{Ended, Run};
+use super::worker::{self, Role};
+use super::{Caller, Runner};
+use crate::graph::TaskId;
+use crate::scheduler::{Phase, TaskState};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Who is told what happens to the tasks of a run.
+pub trait Observer {
+    /// What a method may fail with; that ends the run.
+    type Error;
+
+    /// `task` is about to start.
+    fn starting(&mut self, task: TaskId) -> Result<(), Self::Error>;
+
+    /// `task` has a result, made by thread `thread`. Because of that the tasks
+    /// `ready` may start; the results of `released` are let go after this call.
+    fn finished(
+        &mut self,
+        task: TaskId,
+        thread: u64,
+        ready: &[TaskId],
+        released: &[TaskId],
+    ) -> Result<(), Self::Error>;
+}
+
+/// Where the caller of an observed run and its workers meet.
+pub(super) struct Gate<E> {
+    /// Started, and told to the observer; for workers to run.
+    pub(super) cleared: VecDeque<TaskId>,
+    /// Run; for the caller to settle.
+    pub(super) outcomes: Vec<Outcome<E>>,
+}
+
+/// How a task went, and on which thread.
+pub(super) struct Outcome<E> {
+    pub(super) task: TaskId,
+    pub(super) thread: u64,
+    pub(super) result: Result<(), E>,
+}
+
+impl<E> Gate<E> {
+    pub(super) fn new() -> Self {
+        Gate {
+            cleared: VecDeque::new(),
+            outcomes: Vec::new(),
+        }
+    }
+}
+
+impl<R: Runner> Run<R> {
+    /// As [`Run::execute`], telling `observer` of every task.
+    pub fn execute_observed(
+        self: &Arc<Self>,
+        observer: &mut impl Observer<Error = R::Error>,
+        mut poll: impl FnMut() -> Result<(), R::Error>,
+    ) -> Result<(), Ended<R::Error>> {
+        self.lock().gate = Some(Gate::new());
+        self.link_to_outer();
+        let interrupted = self.observe(observer, &mut poll).err();
+        self.conclude(interrupted)
+    }
+
+    fn observe(
+        self: &Arc<Self>,
+        observer: &mut impl Observer<Error = R::Error>,
+        poll: &mut impl FnMut() -> Result<(), R::Error>,
+    ) -> Result<(), R::Error> {
+        while self.lock().scheduler.phase() == Phase::Running {
+            while let Some(task) = self.start_one() {
+                observer.starting(task)?;
+                if let Some(gate) = &mut self.lock().gate {
+                    gate.cleared.push_back(task);
+                }
+            }
+            for outcome in self.await_outcomes(poll)? {
+                self.settle_observed(observer, outcome)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_one(&self) -> Option<TaskId> {
+        let progress = &mut *self.lock();
+        if progress.scheduler.running() < self.options().limit {
+            progress.scheduler.start()
+        } else {
+            None
+        }
+    }
+
+    /// Waits, or helps, until a task has been run or the run was stopped.
+    fn await_outcomes(
+        self: &Arc<Self>,
+        poll: &mut impl FnMut() -> Result<(), R::Error>,
+    ) -> Result<Vec<Outcome<R::Error>>, R::Error> {
+        let helps = self.options().caller == Caller::Helps;
+        self.lock().caller_comes = helps;
+        worker::invite(self);
+        loop {
+            if helps {
+                worker::work(self, Role::Caller);
+            }
+            let mut starved = false;
+            {
+                let mut progress = self.lock();
+                if !progress.has_outcomes() && progress.scheduler.phase() == Phase::Running {
+                    (progress, starved) = self.sleep(progress);
+                }
+                if let Some(gate) = &mut progress.gate
+                    && !gate.outcomes.is_empty()
+                {
+                    return Ok(std::mem::take(&mut gate.outcomes));
+                }
+                if progress.scheduler.phase() != Phase::Running {
+                    return Ok(Vec::new());
+                }
+            }
+            if starved {
+                worker::work(self, Role::Caller);
+            }
+            poll()?;
+        }
+    }
+
+    fn settle_observed(
+        self: &Arc<Self>,
+        observer: &mut impl Observer<Error = R::Error>,
+        outcome: Outcome<R::Error>,
+    ) -> Result<(), R::Error> {
+        let task = outcome.task;
+        let result = match outcome.result {
+            Err(_) if self.options().rerun_on_caller => self.rerun(task),
+            result => result,
+        };
+        let mut released = Vec::new();
+        let mut ready = Vec::new();
+        let failed = {
+            let mut progress = self.lock();
+            if progress.scheduler.phase() != Phase::Running {
+                drop(progress);
+                return Ok(()); // stopped meanwhile; the outcome goes with it
+            }
+            let progress = &mut *progress;
+            let unwanted = worker::settle(progress, task, result, &mut released);
+            debug_assert!(unwanted.is_none(), "the first failure is told");
+            let scheduler = &progress.scheduler;
+            ready.extend(
+                (scheduler.graph().dependents(task).iter())
+                    .filter(|t| scheduler.state(**t) == TaskState::Ready),
+            );
+            scheduler.phase() == Phase::Stopped
+        };
+        let told = if failed {
+            self.announce_end();
+            Ok(())
+        } else {
+            observer.finished(task, outcome.thread, &ready, &released)
+        };
+        self.release(&released);
+        told
+    }
+}
