@@ -18,25 +18,34 @@ What always holds:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import copy
 from typing import Any
 
 from dask import config
 from dask.core import flatten, keys_in_tasks
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
-from ._gc import gc_paused
+from mars.contrib.dask._flatten import flatten_layers, layer_tasks
+from mars.contrib.dask._gc import gc_paused
+from mars.contrib.dask._known import has_steps
 
 try:
     from dask._expr import HLGExpr, HLGFinalizeCompute, _HLGExprGroup, _HLGExprSequence
     from dask._task_spec import GraphNode
     from dask.delayed import optimize as _optimize_delayed
 except ImportError:  # another Dask, other internals: its own way stays open
-    _SEQUENCE: type | None = None
-    _EXPRESSIONS: tuple[type, ...] = ()
+    _SEQUENCE: Any = None
+    _EXPRESSIONS: tuple[Any, ...] = ()
+    _KNOWN_DELAYED = False
 else:
-    _SEQUENCE = _HLGExprSequence
+    _KNOWN_SEQUENCE = has_steps(
+        getattr(vars(_HLGExprSequence).get("_optimized_dsk"), "func", None),
+        "HighLevelGraph __dask_keys__ append dask.highlevelgraph hlg low_level_optimizer merge operands",
+    )
+    _SEQUENCE = _HLGExprSequence if _KNOWN_SEQUENCE else None
     _EXPRESSIONS = (HLGExpr, _HLGExprGroup, HLGFinalizeCompute)
+    _KNOWN_DELAYED = has_steps(
+        _optimize_delayed, "HighLevelGraph config cull ensure_dict flatten from_collections fuse_linear_task_spec get"
+    )
 
 __all__ = ["materialize"]
 
@@ -68,14 +77,14 @@ def materialize(dsk: Any, *, stock: bool = False) -> dict[Any, Any]:
     a mapping (``dask.local.get_async``).
     """
     if isinstance(dsk, Mapping):
-        return _flatten(dsk)
+        return flatten_layers(dsk)
     operands = None if stock else _operands(dsk)
     if operands is None:
-        return _flatten(dsk.__dask_graph__())
+        return flatten_layers(dsk.__dask_graph__())
     alone = len(operands) == 1
     with gc_paused(all(_is_dask(optimizer) for _, _, optimizer in operands)):
         graphs = [_optimized(*operand, alone=alone) for operand in operands]
-        return _flatten(graphs[0] if alone else HighLevelGraph.merge(*graphs))
+        return flatten_layers(graphs[0] if alone else HighLevelGraph.merge(*graphs))
 
 
 def _operands(expr: Any) -> list[tuple[HighLevelGraph, Any, Optimizer | None]] | None:
@@ -89,9 +98,10 @@ def _operands(expr: Any) -> list[tuple[HighLevelGraph, Any, Optimizer | None]] |
     ``dask._expr._HLGExprSequence._optimized_dsk`` reads the same three things of each
     operand, calls the optimizer on the graph, and merges the outcomes.
     """
-    if type(expr) is _SEQUENCE:
+    kind: Any = type(expr)
+    if kind is _SEQUENCE:
         operands = expr.operands
-    elif type(expr) in _EXPRESSIONS:
+    elif kind in _EXPRESSIONS:
         operands = [expr]
     else:
         return None
@@ -105,14 +115,30 @@ def _operands(expr: Any) -> list[tuple[HighLevelGraph, Any, Optimizer | None]] |
 
 
 def _optimized(graph: HighLevelGraph, keys: Any, optimizer: Optimizer | None, alone: bool) -> Graph:
-    """The graph of one collection as its optimizer leaves it, but for keys that nobody needs."""
+    """The graph of one collection as its optimizer leaves it, but for keys that nobody needs.
+
+    `alone` says that it will not meet other graphs. Among others, a legacy task must not be left for the
+    engine to read, since an argument that is equal to another collection's key would become a dependency.
+    """
     if optimizer is None:
         return graph
-    if optimizer is _optimize_delayed and not config.get("optimization.fuse.delayed", False):
-        dsk = _culled(graph, flatten(keys), exact=not alone)
-        if dsk is not None:
-            return dsk
-    return optimizer(graph, keys)
+    dsk: Graph | None = None
+    if optimizer is _optimize_delayed:
+        if _KNOWN_DELAYED and not config.get("optimization.fuse.delayed", False):
+            dsk = _culled(graph, flatten(keys), exact=not alone)
+    elif alone and _is_from(optimizer, "dask.array.optimization"):
+        from mars.contrib.dask import _arrays
+
+        if _arrays.KNOWN and optimizer is _arrays.STOCK:
+            dsk = _arrays.optimize(graph, keys)
+    elif alone and _is_from(optimizer, "dask.bag.core"):
+        from mars.contrib.dask import _bags
+
+        if _bags.KNOWN and optimizer is _bags.STOCK:
+            dsk = _bags.optimize(graph, keys)
+    if dsk is None:
+        dsk = optimizer(graph, keys)
+    return dsk
 
 
 def _culled(graph: HighLevelGraph, keys: Iterable[Any], exact: bool) -> dict[Any, Any] | None:
@@ -135,7 +161,7 @@ def _culled(graph: HighLevelGraph, keys: Iterable[Any], exact: bool) -> dict[Any
     size = 0
     for name, layer in graph.layers.items():
         if type(layer) is MaterializedLayer:
-            tasks = _flatten(layer.mapping)
+            tasks = layer_tasks(layer)
             made.update(tasks)
             size += len(tasks)
         else:
@@ -172,37 +198,19 @@ def _culled(graph: HighLevelGraph, keys: Iterable[Any], exact: bool) -> dict[Any
     for name in reversed(toposort()) if lazy else ():
         if wanted.get(name):
             part, dependencies = lazy[name].cull(wanted[name], known)
-            needed.update(_uncached(part))
+            needed.update(layer_tasks(part))
             follow([key for keys_of_task in dependencies.values() for key in keys_of_task])
     return needed
 
 
 def _dependencies(task: Any, known: Mapping[Any, Any]) -> Iterable[Any]:
     """The keys that a task of either form needs."""
-    return task.dependencies if isinstance(task, GraphNode) else keys_in_tasks(known, [task])
+    found: Iterable[Any] = task.dependencies if isinstance(task, GraphNode) else keys_in_tasks(known, [task])
+    return found
 
 
-def _flatten(dsk: Graph) -> dict[Any, Any]:
-    """One dict of all tasks; later layers win, as in ``dask.utils.ensure_dict``.
-
-    A plain dict is returned as it is. A ``HighLevelGraph`` is not asked for its own dict, which it
-    would keep for as long as it lives.
-    """
-    if type(dsk) is dict:
-        return dsk
-    layers = getattr(dsk, "layers", None)
-    if layers is None:
-        return dict(dsk)
-    flat: dict[Any, Any] = {}
-    for layer in {id(layer): layer for layer in layers.values()}.values():
-        flat.update(_flatten(layer.mapping) if type(layer) is MaterializedLayer else _uncached(layer))
-    return flat
-
-
-def _uncached(layer: Graph) -> Graph:
-    """A layer to read tasks from without leaving them in it: lazy layers keep what they have made."""
-    made = getattr(layer, "is_materialized", None)
-    return layer if made is None or made() else copy(layer)
+def _is_from(optimizer: Optimizer | None, module: str) -> bool:
+    return getattr(optimizer, "__module__", None) == module
 
 
 def _is_dask(optimizer: Optimizer | None) -> bool:
