@@ -133,18 +133,20 @@ def write(suites: dict[str, list[Row]], facts: dict[str, str]) -> None:
 
 def results_page(kept: dict[str, Suite]) -> str:
     out = [
-        "# Figures",
+        "## Figures",
         "",
-        "Written by `python benchmarks/run.py --write`; what each measures is in",
-        "[README.md](README.md). Spread: smallest / median / largest run. *times* is how many",
-        "times less ours took than the peer; *goal* is a limit for ours (≤) or for times (≥).",
+        "Written by `python benchmarks/run.py --write`; `benchmarks/README.md` says what each",
+        "measures. Spread: smallest / median / largest run. *times* is how many times less ours",
+        "took than the peer; *goal* is a limit for ours (≤) or for times (≥).",
     ]
+    if not kept:
+        out += ["", "To be filled by `make bench`."]
     for name, suite in kept.items():
         facts = "  \n".join(f"{key}: {value}" for key, value in suite["facts"].items())
         lines = [cells(row) for row in rows_of(suite)]
         out += [
             "",
-            f"## {name}",
+            f"### {name}",
             "",
             facts,
             "",
