@@ -79,7 +79,7 @@ def orders() -> tuple[Any, ...]:
     table = pd.DataFrame({"customer": rng.integers(0, 5_000, 400_000), "price": rng.random(400_000)})
     left = dd.from_pandas(table, npartitions=16)
     right = dd.from_pandas(customers, npartitions=4)
-    joined = left.merge(right, on="customer", shuffle_method="tasks")
+    joined = left.merge(right, on="customer")
     return (joined.groupby("region").price.agg(["sum", "mean", "count"]),)
 
 

@@ -34,7 +34,7 @@ def groupby(folder: Path) -> tuple[Any, ...]:
 def merge(folder: Path) -> tuple[Any, ...]:
     left = dd.from_pandas(table(ROWS // 4), npartitions=PARTITIONS)
     right = dd.from_pandas(table(20_000, seed=1), npartitions=4)
-    return (left.merge(right, on="key", shuffle_method="tasks")[["x_x", "y_y"]].sum(),)
+    return (left.merge(right, on="key")[["x_x", "y_y"]].sum(),)
 
 
 def shuffle(folder: Path) -> tuple[Any, ...]:
