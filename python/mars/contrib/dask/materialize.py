@@ -136,9 +136,10 @@ def _optimized(graph: HighLevelGraph, keys: Any, optimizer: Optimizer | None, al
 
         if _bags.KNOWN and optimizer is _bags.STOCK:
             dsk = _bags.optimize(graph, keys)
-    if dsk is None:
-        dsk = optimizer(graph, keys)
-    return dsk
+    if dsk is not None:
+        return dsk
+    optimized: Graph = optimizer(graph, keys)
+    return optimized
 
 
 def _culled(graph: HighLevelGraph, keys: Iterable[Any], exact: bool) -> dict[Any, Any] | None:
