@@ -1,84 +1,125 @@
 //! Which task to run first: a rank for every task, computed once per graph.
+//!
+//! What decides the memory of a run is how many results are live at once, so
+//! the order is made by playing the run and counting them. Three moves, tried
+//! in this order, make one walk through the graph ([`walk`]):
+//!
+//! 1. **Free**: a ready task that is the last user of an input runs at once. It
+//!    adds one result and releases at least one: nothing is won by waiting.
+//! 2. **Group** ([`groups`]): tasks *within reach*, which need no further source to
+//!    be started, run together if all of them release at least what they add.
+//!    One by one none of them pays: of a chunk with three uses, only the last
+//!    use releases it, and only the reductions behind them make up for their
+//!    results. This is what keeps chunks from piling up until the second and
+//!    third reduction come to them.
+//! 3. **Forced**: what an output needs, depth first, so that what was begun is
+//!    finished before more is started. Of several dependencies the one that
+//!    needs most room ([`need`]) goes first, while nothing else is held: Sethi
+//!    and Ullman's order, the best there is if the graph is a tree.
+//!
+//! On graphs that are no trees each rule can be led astray (the best order is
+//! NP-hard to find), so four walks with different tastes are made and the one
+//! with the lowest peak is taken; of equal ones that with the lowest sum of live
+//! results over time. A walk is given up as soon as its peak is higher than the
+//! best one's, and where the first is known to be best, it is the only one.
+//! Each walk touches every edge a few times; only rows and groups are sorted.
+//!
+//! Ties go by task number, so the same graph always gets the same ranks. It
+//! helps if numbers follow the order in which a person would write the tasks
+//! down: neighbours in a row of arguments are mostly neighbours in space.
 
-mod labels;
+mod groups;
+mod need;
 mod walk;
 
 use crate::graph::{TaskGraph, TaskId};
+use need::Needs;
+use walk::{Dependencies, Outputs, Start, Taste, Walk};
 
 /// What is known of a graph beside its edges.
-pub struct Hints<K, R> {
-    /// Whether the result exists already.
-    pub known: K,
-    /// Whether the result is held to the end.
-    pub requested: R,
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hints<'a> {
+    /// Tasks whose results exist before anything runs: they cost nothing and
+    /// keep nothing waiting.
+    pub known: &'a [TaskId],
+    /// Tasks whose results are held to the end. Those that nothing depends on
+    /// are, in any case.
+    pub requested: &'a [TaskId],
 }
 
 /// A rank for each task, indexed by task: lower runs first. The ranks are a
 /// permutation of `0..graph.len()`.
+///
+/// ```
+/// use mars::graph::GraphBuilder;
+/// use mars::order::order;
+///
+/// // 0   2
+/// // |   |
+/// // 1   3
+/// //  \ /
+/// //   4
+/// let mut builder = GraphBuilder::new();
+/// let a = builder.push(&[])?;
+/// let b = builder.push(&[a])?;
+/// let c = builder.push(&[])?;
+/// let d = builder.push(&[c])?;
+/// builder.push(&[b, d])?;
+/// assert_eq!(order(&builder.finish()?), [0, 1, 2, 3, 4]);
+/// # Ok::<(), mars::graph::GraphError>(())
+/// ```
 pub fn order(graph: &TaskGraph) -> Vec<u32> {
-    order_with(
-        graph,
-        &Hints {
-            known: |_| false,
-            requested: |_| false,
-        },
-    )
+    order_with(graph, Hints::default())
 }
 
-/// Like [`order`], knowing which results exist and which are held.
-pub fn order_with<K: Fn(TaskId) -> bool, R: Fn(TaskId) -> bool>(
-    graph: &TaskGraph,
-    hints: &Hints<K, R>,
-) -> Vec<u32> {
-    let labels = labels::labels(graph, &hints.known);
-    let mut best: Option<walk::Walk> = None;
-    for (child, target) in [(0, 3), (4, 0)] {
-        let mut walk = walk::Walk::new(
-            graph,
-            walk::Plan { child, target },
-            &hints.known,
-            &hints.requested,
-        );
-        walk.go(&labels);
-        if best
-            .as_ref()
-            .is_none_or(|b| (walk.peak, walk.area) < (b.peak, b.area))
-        {
-            best = Some(walk);
+/// Like [`order`], told which results exist already and which are held.
+pub fn order_with(graph: &TaskGraph, hints: Hints<'_>) -> Vec<u32> {
+    let start = Start::new(graph, hints);
+    let needs = Needs::new(graph, &start.known);
+    let walk = |taste, most| Walk::new(graph, &start, &needs).go(&taste, most);
+
+    let first = Taste {
+        outputs: Outputs::LargestFirst,
+        dependencies: Dependencies::HungriestFirst,
+        groups: None,
+    };
+    let Some(first) = walk(first, u32::MAX) else {
+        unreachable!("no walk has more live results than that")
+    };
+    let base = ranks(&first.sequence);
+    if start.is_forest || first.peak <= start.least_peak {
+        return base;
+    }
+    let mut best = (first.peak, first.area);
+    let mut best_sequence = None;
+    let tastes = [
+        (Outputs::SmallestFirst, Dependencies::Reversed, None),
+        (Outputs::InOrder, Dependencies::HungriestFirst, Some(&base)),
+        (Outputs::Reversed, Dependencies::InOrder, Some(&base)),
+    ];
+    for (outputs, dependencies, base) in tastes {
+        let taste = Taste {
+            outputs,
+            dependencies,
+            groups: base.map(Vec::as_slice),
+        };
+        let walked = walk(taste, best.0);
+        if let Some(walked) = walked.filter(|w| (w.peak, w.area) < best) {
+            best = (walked.peak, walked.area);
+            best_sequence = Some(walked.sequence);
         }
     }
-    let Some(best) = best else { return Vec::new() };
-    let mut rank = vec![0; graph.len()];
-    for (i, t) in best.sequence.iter().enumerate() {
-        rank[t.index()] = i as u32;
+    best_sequence.map_or(base, |sequence| ranks(&sequence))
+}
+
+/// The place of every task in `sequence`.
+fn ranks(sequence: &[TaskId]) -> Vec<u32> {
+    let mut ranks = vec![0; sequence.len()];
+    for (rank, task) in sequence.iter().enumerate() {
+        ranks[task.index()] = rank as u32;
     }
-    rank
+    ranks
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::GraphBuilder;
-
-    #[test]
-    fn ranks_are_a_permutation_that_respects_dependencies() {
-        let mut b = GraphBuilder::new();
-        for i in 0..50usize {
-            let row: Vec<_> = (0..i)
-                .filter(|j| (i * 7 + j * 3) % 5 == 0)
-                .map(TaskId::new)
-                .collect();
-            b.push(&row).unwrap();
-        }
-        let graph = b.finish().unwrap();
-        let rank = order(&graph);
-        let mut sorted = rank.clone();
-        sorted.sort_unstable();
-        assert!(sorted.iter().enumerate().all(|(i, &r)| i as u32 == r));
-        for t in graph.tasks() {
-            for d in graph.dependencies(t) {
-                assert!(rank[d.index()] < rank[t.index()]);
-            }
-        }
-    }
-}
+mod tests;

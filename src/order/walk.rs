@@ -1,181 +1,296 @@
-//! One walk through the graph: the order itself, and the peak it costs.
+//! One walk through the graph: plays a run of one worker, counting what is live.
+//!
+//! Always holds: a task is run after its dependencies and once; `live` is the
+//! number of results that are finished and either held to the end or still
+//! waited for.
 
-use super::labels::Labels;
+use super::Hints;
+use super::groups::Groups;
+use super::need::Needs;
 use crate::graph::{TaskGraph, TaskId};
+use std::cmp::Reverse;
 
+/// In which order outputs are gone for.
 #[derive(Clone, Copy)]
-pub(super) struct Plan {
-    pub child: u8,
-    pub target: u8,
+pub(super) enum Outputs {
+    InOrder,
+    Reversed,
+    LargestFirst,
+    SmallestFirst,
 }
 
-#[derive(Clone, Copy, Default)]
-struct State {
-    missing: u32,
-    waiters: u32,
-    last: u32,
-    done: bool,
+/// In which order the dependencies of a task are gone for.
+#[derive(Clone, Copy)]
+pub(super) enum Dependencies {
+    InOrder,
+    Reversed,
+    HungriestFirst,
 }
 
-pub(super) struct Walk<'g> {
-    graph: &'g TaskGraph,
-    state: Vec<State>,
+/// What makes one walk differ from another.
+pub(super) struct Taste<'a> {
+    pub outputs: Outputs,
+    pub dependencies: Dependencies,
+    /// With ranks to sort their members by, groups are run; else only free and
+    /// forced moves are made.
+    pub groups: Option<&'a [u32]>,
+}
+
+/// The order a walk has found, and its cost.
+pub(super) struct Walked {
     pub sequence: Vec<TaskId>,
-    live: usize,
-    pub peak: usize,
+    /// The most results live at once.
+    pub peak: u32,
+    /// Live results summed over time.
     pub area: u64,
-    free: Vec<TaskId>,
-    stack: Vec<TaskId>,
-    touched: Vec<TaskId>,
-    plan: Plan,
 }
 
-impl<'g> Walk<'g> {
-    pub fn new(
-        graph: &'g TaskGraph,
-        plan: Plan,
-        known: &dyn Fn(TaskId) -> bool,
-        requested: &dyn Fn(TaskId) -> bool,
-    ) -> Self {
-        let mut w = Walk {
+/// How one task stands.
+#[derive(Clone, Copy)]
+pub(super) struct State {
+    /// Dependencies not yet done.
+    missing: u32,
+    /// Dependents not yet done; [`HELD`] more if the result is kept.
+    waiters: u32,
+    /// All dependents not yet done, xored: if one is left, it is this one.
+    last: u32,
+    pub done: bool,
+}
+
+impl State {
+    pub fn missing(&self) -> u32 {
+        self.missing
+    }
+
+    pub fn waiters(&self) -> u32 {
+        self.waiters
+    }
+}
+
+/// More than one, so that a held result never looks like about to be released.
+const HELD: u32 = 2;
+
+/// How every walk through a graph starts.
+pub(super) struct Start {
+    pub known: Vec<bool>,
+    pub states: Vec<State>,
+    /// No result has two users: the depth-first order is the best one.
+    pub is_forest: bool,
+    /// No order can have a lower peak.
+    pub least_peak: u32,
+}
+
+impl Start {
+    pub fn new(graph: &TaskGraph, hints: Hints<'_>) -> Self {
+        let mut known = vec![false; graph.len()];
+        for task in hints.known {
+            known[task.index()] = true;
+        }
+        let mut is_forest = true;
+        let mut widest = 0;
+        let mut states: Vec<State> = graph
+            .tasks()
+            .map(|task| {
+                let (above, below) = (graph.dependencies(task), graph.dependents(task));
+                let done = known[task.index()];
+                let missing = if hints.known.is_empty() {
+                    above.len()
+                } else {
+                    above.iter().filter(|d| !known[d.index()]).count()
+                } as u32;
+                if !done {
+                    is_forest &= below.len() <= 1;
+                    widest = widest.max(missing + 1);
+                }
+                State {
+                    missing,
+                    waiters: below.len() as u32 + if below.is_empty() { HELD } else { 0 },
+                    last: below.iter().fold(0, |x, t| x ^ t.index() as u32),
+                    done,
+                }
+            })
+            .collect();
+        for task in hints.known.iter().chain(hints.requested) {
+            states[task.index()].waiters = graph.dependents(*task).len() as u32 + HELD;
+        }
+        let held = graph.tasks().filter(|t| {
+            let state = states[t.index()];
+            !state.done && state.waiters as usize > graph.dependents(*t).len()
+        });
+        let least_peak = widest.max(held.count() as u32);
+        Start {
+            known,
+            states,
+            is_forest,
+            least_peak,
+        }
+    }
+}
+
+/// A walk under way.
+pub(super) struct Walk<'a> {
+    graph: &'a TaskGraph,
+    needs: &'a Needs,
+    states: Vec<State>,
+    sequence: Vec<TaskId>,
+    live: u32,
+    peak: u32,
+    area: u64,
+    /// Tasks that were found to be ready and the last user of an input.
+    free: Vec<TaskId>,
+    /// Tasks under way, each followed by dependencies to be reached first.
+    stack: Vec<TaskId>,
+    groups: Option<Groups<'a>>,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(graph: &'a TaskGraph, start: &Start, needs: &'a Needs) -> Self {
+        let mut sequence = Vec::with_capacity(graph.len());
+        sequence.extend(graph.tasks().filter(|t| start.known[t.index()]));
+        Walk {
             graph,
-            state: graph
-                .tasks()
-                .map(|t| State {
-                    missing: graph.dependencies(t).len() as u32,
-                    waiters: graph.dependents(t).len() as u32,
-                    last: graph
-                        .dependents(t)
-                        .iter()
-                        .fold(0, |x, t| x ^ t.index() as u32),
-                    done: false,
-                })
-                .collect(),
-            sequence: Vec::with_capacity(graph.len()),
+            needs,
+            states: start.states.clone(),
+            sequence,
             live: 0,
             peak: 0,
             area: 0,
-            free: vec![],
-            stack: vec![],
-            touched: vec![],
-            plan,
-        };
-        for t in graph.tasks() {
-            if known(t) {
-                w.state[t.index()].done = true;
-                w.state[t.index()].waiters += 2;
-                w.sequence.push(t);
-                for &u in graph.dependents(t) {
-                    w.state[u.index()].missing -= 1;
-                }
-            } else if requested(t) {
-                w.state[t.index()].waiters += 2;
-            }
-        }
-        w
-    }
-
-    fn run(&mut self, t: TaskId) {
-        debug_assert!(self.state[t.index()].missing == 0 && !self.state[t.index()].done);
-        self.state[t.index()].done = true;
-        self.sequence.push(t);
-        self.live += 1;
-        self.peak = self.peak.max(self.live);
-        for &d in self.graph.dependencies(t) {
-            let s = &mut self.state[d.index()];
-            s.waiters -= 1;
-            s.last ^= t.index() as u32;
-            if s.waiters == 0 {
-                self.live -= 1;
-            } else if s.waiters == 1 {
-                let u = s.last;
-                let su = self.state[u as usize];
-                if su.missing == 0 && !su.done {
-                    self.free.push(TaskId::new(u as usize));
-                }
-            }
-        }
-        self.area += self.live as u64;
-        for &u in self.graph.dependents(t) {
-            let s = &mut self.state[u.index()];
-            s.missing -= 1;
-            if s.missing == 0 {
-                if self
-                    .graph
-                    .dependencies(u)
-                    .iter()
-                    .any(|d| self.state[d.index()].waiters == 1)
-                {
-                    self.free.push(u);
-                }
-            } else if self.plan.target == 3 {
-                self.touched.push(u);
-            }
+            free: Vec::new(),
+            stack: Vec::new(),
+            groups: None,
         }
     }
 
-    fn drain(&mut self) {
-        while let Some(t) = self.free.pop() {
-            if !self.state[t.index()].done {
-                self.run(t);
-            }
-        }
-    }
-
-    fn reach(&mut self, target: TaskId, labels: &Labels) {
-        self.stack.push(target);
-        while let Some(&t) = self.stack.last() {
-            let s = self.state[t.index()];
-            if s.done {
-                self.stack.pop();
-                continue;
-            }
-            if s.missing == 0 {
-                self.stack.pop();
-                self.run(t);
-                self.drain();
-                continue;
-            }
-            let start = self.stack.len();
-            for &d in self.graph.dependencies(t) {
-                if !self.state[d.index()].done {
-                    self.stack.push(d);
-                }
-            }
-            let row = &mut self.stack[start..];
-            row.reverse();
-            match self.plan.child {
-                0 => row.sort_by_key(|d| labels.need[d.index()]),
-                1 => row.sort_by_key(|d| std::cmp::Reverse(labels.need[d.index()])),
-                2 => row.sort_by_key(|d| labels.size[d.index()]),
-                3 => row.sort_by_key(|d| std::cmp::Reverse(labels.size[d.index()])),
-                _ => {}
-            }
-        }
-    }
-
-    pub fn go(&mut self, labels: &Labels) {
-        let mut terminals: Vec<TaskId> = self
+    /// Walks to every output; gives up once more than `most` results are live.
+    pub fn go(mut self, taste: &Taste<'a>, most: u32) -> Option<Walked> {
+        self.groups = taste
+            .groups
+            .map(|base| Groups::new(self.graph, &self.states, base));
+        let mut outputs: Vec<TaskId> = self
             .graph
             .tasks()
             .filter(|&t| self.graph.dependents(t).is_empty())
             .collect();
-        match self.plan.target {
-            1 => terminals.sort_by_key(|d| labels.size[d.index()]),
-            2 => terminals.sort_by_key(|d| std::cmp::Reverse(labels.size[d.index()])),
-            _ => {}
+        let size = |t: &TaskId| self.needs.size[t.index()];
+        match taste.outputs {
+            Outputs::InOrder => {}
+            Outputs::Reversed => outputs.reverse(),
+            Outputs::LargestFirst => outputs.sort_by_key(|t| Reverse(size(t))),
+            Outputs::SmallestFirst => outputs.sort_by_key(size),
         }
-        for t in terminals {
-            if self.plan.target == 3 {
-                while let Some(u) = self.touched.pop() {
-                    if !self.state[u.index()].done {
-                        self.reach(u, labels);
+        for output in outputs {
+            self.reach(output, taste.dependencies, most);
+            if self.peak > most {
+                return None;
+            }
+        }
+        Some(Walked {
+            sequence: self.sequence,
+            peak: self.peak,
+            area: self.area,
+        })
+    }
+
+    /// Forced moves: runs `output` after all it needs, depth first.
+    fn reach(&mut self, output: TaskId, children: Dependencies, most: u32) {
+        self.stack.push(output);
+        while let Some(&task) = self.stack.last() {
+            let state = self.states[task.index()];
+            if state.done {
+                self.stack.pop();
+            } else if state.missing == 0 {
+                self.stack.pop();
+                self.run(task);
+                self.settle();
+                if self.peak > most {
+                    return;
+                }
+            } else {
+                // What is to go first comes to the top, so last: the lowest
+                // number, or the hungriest, and the lowest number of equals.
+                let from = self.stack.len();
+                let dependencies = self.graph.dependencies(task).iter().rev();
+                let undone = dependencies.filter(|d| !self.states[d.index()].done);
+                self.stack.extend(undone);
+                let row = &mut self.stack[from..];
+                match children {
+                    _ if row.len() == 1 => {}
+                    Dependencies::InOrder => {}
+                    Dependencies::Reversed => row.reverse(),
+                    Dependencies::HungriestFirst => {
+                        row.sort_by_key(|d| self.needs.room[d.index()]);
                     }
                 }
             }
-            if !self.state[t.index()].done {
-                self.reach(t, labels);
+        }
+    }
+
+    /// Makes free moves and runs groups until there are none.
+    fn settle(&mut self) {
+        self.run_free();
+        while let Some(groups) = &mut self.groups {
+            let Some(members) = groups.next(&self.states) else {
+                return;
+            };
+            // Sorted by a walk's rank: dependencies come first.
+            for &task in &members {
+                if !self.states[task.index()].done {
+                    self.run(task);
+                    self.run_free();
+                }
             }
         }
+    }
+
+    fn run_free(&mut self) {
+        while let Some(task) = self.free.pop() {
+            if !self.states[task.index()].done {
+                self.run(task);
+            }
+        }
+    }
+
+    fn run(&mut self, task: TaskId) {
+        let graph = self.graph;
+        debug_assert_eq!(self.states[task.index()].missing, 0);
+        self.states[task.index()].done = true;
+        self.sequence.push(task);
+        self.live += 1;
+        self.peak = self.peak.max(self.live);
+        if let Some(groups) = &mut self.groups {
+            groups.on_done(task, &self.states);
+        }
+        for &dependency in graph.dependencies(task) {
+            let state = &mut self.states[dependency.index()];
+            state.waiters -= 1;
+            state.last ^= task.index() as u32;
+            if state.waiters == 0 {
+                self.live -= 1;
+                if let Some(groups) = &mut self.groups {
+                    groups.on_released(dependency, task);
+                }
+            } else if state.waiters == 1 {
+                let last = TaskId::new(state.last as usize);
+                if self.is_ready(last) {
+                    self.free.push(last);
+                }
+            }
+        }
+        self.area += u64::from(self.live);
+        for &dependent in graph.dependents(task) {
+            let state = &mut self.states[dependent.index()];
+            state.missing -= 1;
+            if state.missing == 0 {
+                let above = graph.dependencies(dependent);
+                if above.iter().any(|d| self.states[d.index()].waiters == 1) {
+                    self.free.push(dependent);
+                }
+            }
+        }
+    }
+
+    fn is_ready(&self, task: TaskId) -> bool {
+        let state = self.states[task.index()];
+        state.missing == 0 && !state.done
     }
 }
