@@ -35,7 +35,7 @@ SUITES = {
         Suite("diagnostics", ("dask/diagnostics",), quick=1),
         Suite("bytes", ("dask/bytes",), quick=1, jobs=1),  # its tests share a port
         Suite("bag", ("dask/bag",), quick=1),
-        Suite("array", ("dask/array/tests",), quick=16),
+        Suite("array", ("dask/array/tests",), quick=8),
         Suite(
             "arrayexpr",
             ("dask/array",),
@@ -43,6 +43,6 @@ SUITES = {
             arguments=("--runarrayexpr",),
             environment=(("DASK_ARRAY__QUERY_PLANNING", "True"),),
         ),
-        Suite("dataframe", ("dask/dataframe",), quick=32, whole=4),
+        Suite("dataframe", ("dask/dataframe",), quick=16, whole=4),
     )
 }
