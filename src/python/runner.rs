@@ -96,8 +96,7 @@ impl Runner for PythonRunner {
     }
 
     fn thread(&self, _py: Python<'_>) -> u64 {
-        // SAFETY: only asks for the number of this thread.
-        unsafe { ffi::PyThread_get_thread_ident() as u64 }
+        threads::ident()
     }
 
     fn breathe(&self, py: Python<'_>) {

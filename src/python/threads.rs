@@ -48,6 +48,15 @@ fn end() {
     }
 }
 
+/// The number that `threading.get_ident` gives for the calling thread.
+pub(super) fn ident() -> u64 {
+    unsafe extern "C" {
+        fn PyThread_get_thread_ident() -> std::ffi::c_ulong;
+    }
+    // SAFETY: a function of CPython's API that may be called from any thread.
+    unsafe { PyThread_get_thread_ident() as u64 }
+}
+
 /// Stops this thread for good, if it is a worker and the interpreter is going
 /// away: a thread that tries to attach then is ended by CPython in the middle
 /// of its Rust frames.
