@@ -6,6 +6,7 @@ use super::parse;
 use super::results::Wanted;
 use super::runner::PythonRunner;
 use super::threads;
+use super::tracing::Tracing;
 use crate::executor::{Caller, Ended, Options, Run, in_task};
 use crate::order as ordering;
 use crate::scheduler::Scheduler;
@@ -90,7 +91,13 @@ fn prepare(
     let scheduler = scheduler.map_err(|error| errors::graph(py, error, &parsed.keys))?;
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
-    let runner = PythonRunner::new(parsed.programs, parsed.keys, parsed.known, context.unbind());
+    let runner = PythonRunner::new(
+        parsed.programs,
+        parsed.keys,
+        parsed.known,
+        context.unbind(),
+        Tracing::current(py)?,
+    );
     Ok(Run::new(scheduler, runner, options))
 }
 

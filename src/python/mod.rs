@@ -17,6 +17,7 @@ mod results;
 mod runner;
 mod subgraph;
 mod threads;
+mod tracing;
 
 use pyo3::prelude::*;
 

@@ -3,6 +3,7 @@
 use super::eval;
 use super::program::Programs;
 use super::threads::{self, interpreter_call};
+use super::tracing::Tracing;
 use crate::executor::Runner;
 use crate::graph::TaskId;
 use pyo3::exceptions::PyRuntimeError;
@@ -20,16 +21,18 @@ pub(super) struct PythonRunner {
     results: Box<[AtomicPtr<PyObject>]>,
     /// The caller's context variables.
     context: Py<PyAny>,
+    tracing: Tracing,
 }
 
 impl PythonRunner {
     /// A runner for what was parsed. `context` is what tasks find as context
-    /// variables: a copy each.
+    /// variables: a copy each. Workers use the hooks of `tracing`.
     pub(super) fn new(
         programs: Programs,
         keys: Vec<Py<PyAny>>,
         known: Vec<(TaskId, Py<PyAny>)>,
         context: Py<PyAny>,
+        tracing: Tracing,
     ) -> Self {
         let results: Box<[AtomicPtr<PyObject>]> = (0..keys.len())
             .map(|_| AtomicPtr::new(ptr::null_mut()))
@@ -42,6 +45,7 @@ impl PythonRunner {
             keys,
             results,
             context,
+            tracing,
         }
     }
 
@@ -92,7 +96,13 @@ impl Runner for PythonRunner {
 
     fn attach<T>(&self, work: impl for<'t> FnOnce(Python<'t>) -> T) -> T {
         threads::park_if_exiting();
-        Python::attach(work)
+        Python::attach(|py| {
+            if threads::is_worker() {
+                self.tracing.during(py, || work(py))
+            } else {
+                work(py) // a thread of the program's own has its own hooks
+            }
+        })
     }
 
     fn thread(&self, _py: Python<'_>) -> u64 {

@@ -61,9 +61,14 @@ pub(super) fn ident() -> u64 {
 /// away: a thread that tries to attach then is ended by CPython in the middle
 /// of its Rust frames.
 pub(super) fn park_if_exiting() {
-    if EXITING.load(Ordering::Acquire) && !STATE.get().is_null() {
+    if EXITING.load(Ordering::Acquire) && is_worker() {
         park();
     }
+}
+
+/// Whether the calling thread belongs to the pool.
+pub(super) fn is_worker() -> bool {
+    !STATE.get().is_null()
 }
 
 /// Whether the interpreter is going away.
