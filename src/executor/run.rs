@@ -7,6 +7,7 @@ use super::runner::Runner;
 use super::worker::{self, Role};
 use crate::graph::{TaskGraph, TaskId};
 use crate::scheduler::{Phase, Scheduler};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -165,8 +166,8 @@ impl<R: Runner> Run<R> {
     /// Runs all tasks and returns when the last one has finished, or when the
     /// run has stopped; tasks still running then are left to themselves.
     ///
-    /// `poll` is called from time to time on the calling thread; an error from
-    /// it stops the run. The calling thread must not be attached.
+    /// `poll` is called from time to time on the calling thread, if that waits;
+    /// an error from it stops the run. The calling thread must not be attached.
     pub fn execute(
         self: &Arc<Self>,
         mut poll: impl FnMut() -> Result<(), R::Error>,
@@ -200,6 +201,8 @@ impl<R: Runner> Run<R> {
             let mut progress = self.lock();
             while !self.has_ended() && !self.caller_has_work(&progress) {
                 progress.caller_sleeps = true;
+                // It was called, and another thread has taken the task.
+                progress.caller_comes = false;
                 progress = (self.changed.wait(progress)).unwrap_or_else(PoisonError::into_inner);
                 progress.caller_sleeps = false;
             }
@@ -310,7 +313,10 @@ impl<R: Runner> Run<R> {
     /// Runs `task`, which failed, once more on the calling thread.
     pub(super) fn rerun(self: &Arc<Self>, task: TaskId) -> Result<(), R::Error> {
         let _working = self.working();
-        self.runner.attach(|token| self.runner.run(token, task))
+        catch_unwind(AssertUnwindSafe(|| {
+            self.runner.attach(|token| self.runner.run(token, task))
+        }))
+        .unwrap_or_else(|payload| Err(self.runner.panicked(task, payload)))
     }
 
     /// Marks the calling thread as working for this run.

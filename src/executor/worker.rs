@@ -177,6 +177,7 @@ fn step<R: Runner>(
     let progress = &mut *run.lock();
     let mut wake_caller = false;
     let mut unwanted = None;
+    let mut handed_over = false;
     let running = progress.scheduler.phase() == Phase::Running;
     match (&mut progress.gate, done.result) {
         (Some(gate), result) if running => {
@@ -185,29 +186,38 @@ fn step<R: Runner>(
         }
         (None, Err(_)) if running && options.rerun_on_caller => {
             progress.to_rerun.push(done.task);
+            handed_over = true;
             wake_caller = true;
         }
         (_, result) => unwanted = settle(progress, done.task, result, released),
     }
+    // Failed tasks come before others for the caller.
+    let caller_reruns = role == Role::Caller && !progress.to_rerun.is_empty();
     let mut task = if yields {
         Err(Left::Yielded)
+    } else if handed_over || caller_reruns {
+        Err(Left::Idle)
     } else {
         progress.start().ok_or(Left::Idle)
     };
     if task.is_err() {
         leave(progress, role);
+        if handed_over {
+            // The place goes over to the caller with the task: the limit holds.
+            progress.active += 1;
+        }
         if progress.scheduler.phase() != Phase::Running {
             task = Err(Left::Ended);
         }
     }
+    if progress.caller_sleeps && wanted(progress, options) > 0 {
+        progress.caller_sleeps = false;
+        progress.caller_comes = true;
+        wake_caller = true;
+    }
     // Who yields invites again later, behind the runs that wait.
     let mut invitations = 0;
     if task != Err(Left::Yielded) {
-        if progress.caller_sleeps && wanted(progress, options) > 0 {
-            progress.caller_sleeps = false;
-            progress.caller_comes = true;
-            wake_caller = true;
-        }
         invitations = wanted(progress, options);
         progress.invited += invitations;
     }
@@ -249,9 +259,17 @@ pub(super) fn rerun_failed<R: Runner>(run: &Arc<Run<R>>) {
         return;
     }
     for task in tasks {
+        // The one before may have failed again.
+        if run.lock().scheduler.phase() != Phase::Running {
+            break;
+        }
         let result = run.rerun(task);
         let mut released = Vec::new();
-        let unwanted = settle(&mut run.lock(), task, result, &mut released);
+        let unwanted = {
+            let progress = &mut *run.lock();
+            progress.active -= 1;
+            settle(progress, task, result, &mut released)
+        };
         drop(unwanted);
         run.release(&released);
     }
