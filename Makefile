@@ -21,8 +21,9 @@ help: ## list the targets
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.x"; exit 1; }
 	@command -v cargo >/dev/null || { echo "Rust is needed: https://rustup.rs"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install 'maturin>=1.9,<2'
+	@echo "Making a virtual environment in $(VENV)."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install 'maturin>=1.9,<2'
 
 # Everything that work on the project needs, and the engine itself.
 $(VENV)/.ready: pyproject.toml tests_py/requirements.txt | $(PY)
@@ -38,8 +39,8 @@ wheel: | $(PY) ## build a wheel into dist/
 	$(PY) -m maturin build --release --interpreter $(PY) --out dist
 
 demo: | $(PY) ## install the wheel and take the tour
-	@echo "Building the engine and installing it with Dask; the first time takes a few minutes."
-	$(PIP) install --no-build-isolation '.[demo]'
+	@echo "Building the engine and installing it with Dask and xarray; the first time takes some minutes."
+	@$(PIP) install --no-build-isolation '.[demo]'
 	@$(PY) examples/tour.py
 
 test: test-core test-embedded lint docs test-python test-free-threaded ## all tests and checks
@@ -69,7 +70,7 @@ lint: build ## rustfmt, clippy, ruff, mypy, stubtest
 	$(EMBED) cargo clippy -q --all-targets -- -D warnings
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy python
+	MYPYPATH=python:benchmarks:examples $(PY) -m mypy python examples/tour.py benchmarks/run.py benchmarks/children.py
 	MYPYPATH=python $(PY) -m mypy.stubtest mars._mars
 
 format: $(VENV)/.ready ## format all code

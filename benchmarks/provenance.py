@@ -18,6 +18,7 @@ PACKAGES = (
     "pandas",
     "pyarrow",
     "xarray",
+    "flox",
     "scikit-learn",
 )
 

@@ -90,7 +90,7 @@ def climate() -> tuple[Any, ...]:
     import xarray as xr
 
     days = pd.date_range("2000-01-01", periods=3_652)
-    values = da.random.default_rng(3).random((3_652, 40, 80), chunks=(365, 40, 40))
+    values = da.random.default_rng(3).random((3_652, 40, 80), chunks=(365, 40, 80))
     field = xr.DataArray(values, dims=("time", "lat", "lon"), coords={"time": days})
     by_month = field.groupby("time.month")
     return ((by_month - by_month.mean("time")).std("time"),)
