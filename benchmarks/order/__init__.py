@@ -1,0 +1,1 @@
+"""Graphs of real collections, and what an order of their tasks costs in memory."""
