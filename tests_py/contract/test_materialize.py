@@ -457,6 +457,13 @@ def test_lazy_layers_make_only_the_blocks_that_are_needed() -> None:
     assert len(ours) == 7
 
 
+def test_a_lazy_layer_that_nobody_needs_makes_nothing() -> None:
+    (lazy,) = da.ones(8, chunks=2).dask.layers.values()
+    layers = {"a": lazy, "b": {"z": (inc, 1)}}
+    dsk, _ = handed(Delayed("z", HighLevelGraph(layers, {"a": set(), "b": {"a"}}), layer="b"))
+    assert materialize(dsk) == {"z": (inc, 1)}
+
+
 def test_layers_that_share_a_key_are_left_to_dask() -> None:
     layers = {"a": {"x": 1, "y": (inc, "x")}, "b": {"x": 2, "z": (add, "x", "y")}}
     dsk, keys = handed(Delayed("z", HighLevelGraph(layers, {"a": set(), "b": {"a"}}), layer="b"))

@@ -240,6 +240,10 @@ def test_unusual_tasks_are_left_to_dask(task: Any) -> None:
     assert_same_graph(ours, dsk.__dask_graph__(), keys)
 
 
+class Unhashable(int):
+    __hash__ = None  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("graph", "value"),
     [
@@ -253,6 +257,7 @@ def test_unusual_tasks_are_left_to_dask(task: Any) -> None:
         ({"x": DataNode("x", [1]), "y": (list, (map, inc, "x")), "z": (sum, "y")}, 2),
         ({("x", 0): (inc, 1), "z": (list, [("x", 0), ("x", 1)])}, [2, ("x", 1)]),
         ({"x": np.arange(3), "y": (np.add, "x", [np.ones(3)]), "z": (np.sum, "y")}, np.float64(6)),
+        ({"x": [Unhashable(1)], "y": (list, "x"), "z": (add, "y", (list, [(1, [2])]))}, [Unhashable(1), (1, [2])]),
         ({"x": b"w", "w": 1, "z": (list, [(add, "x", b"!")])}, [b"w!"]),
     ],
 )

@@ -97,6 +97,13 @@ def _is_call(task: Any) -> bool:
     return type(task) is tuple and len(task) > 0 and callable(task[0])
 
 
+def _is_key(literal: Any, keys: Container[Any]) -> bool:
+    try:
+        return literal in keys
+    except TypeError:  # not hashable
+        return False
+
+
 def _find_references(task: Any, keys: Container[Any], found: list[Any]) -> None:
     """Note where ``dask._task_spec.convert_legacy_task`` would see a key."""
     if type(task) is list and set(map(type, task)) <= _PLAIN:
@@ -104,16 +111,9 @@ def _find_references(task: Any, keys: Container[Any], found: list[Any]) -> None:
     elif type(task) is list or _is_call(task):
         for part in task if type(task) is list else task[1:]:
             _find_references(part, keys, found)
-    elif isinstance(task, (int, float, str)):
-        if task in keys:
-            found.append(task)
+    elif isinstance(task, (int, float, str, tuple)) and _is_key(task, keys):
+        found.append(task)
     elif isinstance(task, (tuple, list, set, frozenset)):
-        try:
-            if task in keys:
-                found.append(task)
-                return
-        except TypeError:  # not hashable, so not a key
-            pass
         inside: list[Any] = []
         for part in task:
             _find_references(part, keys, inside)
@@ -142,9 +142,6 @@ def _streamed(task: Any, inlined: Mapping[Any, Any], outermost: bool) -> Any:
         if set(map(type, task)) <= _PLAIN and not inlined:
             return task
         return [_streamed(part, inlined, False) for part in task]
-    if inlined and isinstance(task, (int, float, str, tuple)):
-        try:
-            return inlined.get(task, task)
-        except TypeError:  # not hashable, so not a key
-            pass
+    if isinstance(task, (int, float, str, tuple)) and _is_key(task, inlined):
+        return inlined[task]
     return task
