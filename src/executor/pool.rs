@@ -7,9 +7,10 @@
 //! task does. A forked child starts without a pool.
 
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
+use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 /// Called on a worker thread when it begins and when it ends.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,13 @@ static HOOKS: OnceLock<ThreadHooks> = OnceLock::new();
 /// Invitations spawned and not yet taken up by a worker.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Jobs in the order in which they were spawned. Rayon lets a worker take what
+/// it has spawned itself before anything else; so it is given only calls to
+/// take the oldest job, and who asks again comes last.
+type Queue = Mutex<VecDeque<Job>>;
+
 /// The state of this process. A forked child leaks its parent's and starts
 /// with none, because the parent's threads and locks did not come along.
 static STATE: AtomicPtr<Mutex<State>> = AtomicPtr::new(ptr::null_mut());
@@ -33,6 +41,8 @@ static STATE: AtomicPtr<Mutex<State>> = AtomicPtr::new(ptr::null_mut());
 struct State {
     pool: Option<ThreadPool>,
     size: usize,
+    /// Outlives a pool: its successor takes up what the stuck one has not.
+    queue: Arc<Queue>,
     /// Counts the pools made; tells workers of an older pool from ours.
     epoch: usize,
     /// Workers of the present pool that run a task of an abandoned run.
@@ -81,26 +91,43 @@ extern "C" fn forget_in_child() {
 /// Returns an error if the system gives no more threads.
 pub(super) fn spawn(size: usize, job: impl FnOnce() + Send + 'static) -> Result<(), NoThreads> {
     let mut state = state();
+    let mut calls = 1;
     if state.pool.is_none() || state.size < size || state.stuck > 0 {
         let size = size.max(state.size);
         let pool = build(size)?;
         state.epoch += 1;
         state.stuck = 0;
         state.size = size;
+        calls += lock(&state.queue).len();
         // Dropping the old pool tells its threads to end after what they
         // have; it does not wait for them.
         state.pool = Some(pool);
     }
+    lock(&state.queue).push_back(Box::new(job));
+    WAITING.fetch_add(1, Ordering::Relaxed);
     if let Some(pool) = &state.pool {
-        WAITING.fetch_add(1, Ordering::Relaxed);
-        let epoch = state.epoch;
-        pool.spawn_fifo(move || {
-            EPOCH.set(epoch);
-            WAITING.fetch_sub(1, Ordering::Relaxed);
-            job();
-        });
+        for _ in 0..calls {
+            let (epoch, queue) = (state.epoch, state.queue.clone());
+            pool.spawn_fifo(move || {
+                EPOCH.set(epoch);
+                take_oldest(&queue);
+            });
+        }
     }
     Ok(())
+}
+
+fn take_oldest(queue: &Queue) {
+    // There is none left for some calls, if a pool was replaced meanwhile.
+    let job = lock(queue).pop_front();
+    if let Some(job) = job {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+        job();
+    }
+}
+
+fn lock(queue: &Queue) -> MutexGuard<'_, VecDeque<Job>> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The system gave no thread for a pool.
