@@ -4,7 +4,7 @@
 mod common;
 
 use common::case::{Case, random_cases_and_tasks};
-use common::{Door, LONG, cases, ids, within};
+use common::{Door, LONG, cases, ids, when_a_worker_comes, within};
 use mars::executor::{Caller, Ended};
 use mars::testing::graphs::chain;
 use mars::testing::{FakeError, What, thread_number};
@@ -84,11 +84,15 @@ fn poll_is_called_while_a_task_takes_its_time() {
 
 #[test]
 fn the_caller_returns_long_before_the_task_does() {
-    within(LONG, || {
+    fn attempt() -> Option<()> {
         let case = Case::new(chain(2), &ids([1]), 1, Caller::Waits);
         let (begun, go_on) = (Door::default(), Door::default());
         let (begins, waits) = (begun.clone(), go_on.clone());
-        let run = case.prepare(move |_| {
+        let caller = thread_number();
+        let run = case.prepare(move |task| {
+            if thread_number() == caller {
+                return Err(FakeError::Failed(task));
+            }
             begins.open();
             waits.wait();
             Ok(())
@@ -102,6 +106,9 @@ fn the_caller_returns_long_before_the_task_does() {
             }
             Ok(())
         });
+        if let Err(Ended::Failed { .. }) = result {
+            return None;
+        }
         // The task cannot have ended: nobody has opened its door.
         assert!(matches!(result, Err(Ended::Interrupted(_))));
         assert!(asked_at.unwrap().elapsed() < Duration::from_millis(200));
@@ -109,5 +116,7 @@ fn the_caller_returns_long_before_the_task_does() {
         drop(run);
         record.wait_until_runner_is_gone();
         assert_eq!(record.runs(ids([1])[0]), 0);
-    });
+        Some(())
+    }
+    within(LONG, || when_a_worker_comes(attempt));
 }

@@ -35,6 +35,17 @@ pub fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> T + Sen
     }
 }
 
+/// Repeats `attempt` until it says something. A caller that should wait helps
+/// when no worker comes in time, as happens on a busy machine; a test about
+/// its waiting then has to try again.
+pub fn when_a_worker_comes<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+    }
+}
+
 /// Closed at first; whoever waits at it goes on once it was opened.
 #[derive(Clone, Default)]
 pub struct Door(Arc<(Mutex<bool>, Condvar)>);
