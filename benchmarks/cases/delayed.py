@@ -21,16 +21,26 @@ def add(x: int, y: int) -> int:
     return x + y
 
 
-def flat(size: int) -> tuple[Any, ...]:
-    return tuple(increment(i) for i in range(size))
+def flat(size: int) -> list[Any]:
+    return [increment(i) for i in range(size)]
 
 
 def flat_10k(folder: Path) -> tuple[Any, ...]:
-    return flat(10_000)
+    """Independent calls, gathered by one more."""
+    return (dask.delayed(list)(flat(10_000)),)
 
 
 def flat_100k(folder: Path) -> tuple[Any, ...]:
-    return flat(100_000)
+    return (dask.delayed(list)(flat(100_000)),)
+
+
+def arguments_10k(folder: Path) -> tuple[Any, ...]:
+    """The same calls as 10,000 arguments of ``dask.compute``.
+
+    What Dask does with each argument before and after it calls the scheduler is
+    no scheduler's to shorten.
+    """
+    return tuple(flat(10_000))
 
 
 def tree_100k(folder: Path) -> tuple[Any, ...]:
@@ -57,6 +67,7 @@ CASES = [
         quick=False,
         alone="Dask's cull is quadratic here: not run",
     ),
+    Case("delayed, 10,000 arguments", arguments_10k, factor=None, usual=False),
     Case("delayed tree 100,000", tree_100k, factor=3.5, usual=False, quick=False),
     Case("bag map-filter-sum 1,000", bag_1000, factor=3.5, usual=False),
 ]
