@@ -205,6 +205,21 @@ fn known_results_cost_nothing_and_come_first() {
 }
 
 #[test]
+fn a_known_result_needs_no_dependencies_yet_they_have_ranks() {
+    // 2   3
+    //  \ /
+    //   k        known
+    //   |
+    //   0
+    let g = graph(&[&[], &[0], &[1], &[1]]);
+    let hints = Hints {
+        known: &[id(1)],
+        ..Hints::default()
+    };
+    assert_eq!(sequence(&order_with(&g, hints)), [1, 2, 3, 0]);
+}
+
+#[test]
 fn requested_results_are_not_expected_to_be_released() {
     //    5
     //    |

@@ -178,8 +178,13 @@ impl<'a> Walk<'a> {
             Outputs::LargestFirst => outputs.sort_by_key(|t| Reverse(size(t))),
             Outputs::SmallestFirst => outputs.sort_by_key(size),
         }
-        for output in outputs {
-            self.reach(output, taste.dependencies, most);
+        // Behind the outputs, what only known results would have needed: nobody
+        // has to run it, but it has a rank.
+        for task in outputs.into_iter().chain(self.graph.tasks()) {
+            if self.states[task.index()].done {
+                continue;
+            }
+            self.reach(task, taste.dependencies, most);
             if self.peak > most {
                 return None;
             }
