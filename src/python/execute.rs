@@ -8,7 +8,8 @@ use super::runner::PythonRunner;
 use super::threads;
 use super::tracing::Tracing;
 use crate::executor::{Caller, Ended, Options, Run, in_task};
-use crate::order as ordering;
+use crate::graph::{TaskGraph, TaskId};
+use crate::order::{Hints, order_with};
 use crate::scheduler::Scheduler;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
@@ -85,7 +86,7 @@ fn prepare(
     let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
     let scheduler = py.detach(|| {
         let graph = parsed.graph.finish()?;
-        let rank = ordering::order(&graph);
+        let rank = ranks(&graph, &known, &parsed.requested);
         Ok(Scheduler::new(graph, rank, &known, &parsed.requested))
     });
     let scheduler = scheduler.map_err(|error| errors::graph(py, error, &parsed.keys))?;
@@ -111,9 +112,15 @@ pub(super) fn order<'py>(
     let mut wanted = Wanted::new(keys)?;
     let parsed = parse::parse(py, dsk, &mut wanted)?;
     let graph = (parsed.graph.finish()).map_err(|error| errors::graph(py, error, &parsed.keys))?;
-    let ranks = PyDict::new(py);
-    for (key, rank) in parsed.keys.iter().zip(ordering::order(&graph)) {
-        ranks.set_item(key, rank)?;
+    let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
+    let by_key = PyDict::new(py);
+    let ranks = ranks(&graph, &known, &parsed.requested);
+    for (key, rank) in parsed.keys.iter().zip(ranks) {
+        by_key.set_item(key, rank)?;
     }
-    Ok(ranks)
+    Ok(by_key)
+}
+
+fn ranks(graph: &TaskGraph, known: &[TaskId], requested: &[TaskId]) -> Vec<u32> {
+    order_with(graph, Hints { known, requested })
 }
