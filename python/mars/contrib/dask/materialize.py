@@ -120,8 +120,9 @@ def _optimized(graph: HighLevelGraph, keys: Any, optimizer: Optimizer | None, al
     `alone` says that it will not meet other graphs. Among others, a legacy task must not be left for the
     engine to read, since an argument that is equal to another collection's key would become a dependency.
     """
+    unchanged: Graph = graph
     if optimizer is None:
-        return graph
+        return unchanged
     dsk: Graph | None = None
     if optimizer is _optimize_delayed:
         if _KNOWN_DELAYED and not config.get("optimization.fuse.delayed", False):
@@ -136,10 +137,7 @@ def _optimized(graph: HighLevelGraph, keys: Any, optimizer: Optimizer | None, al
 
         if _bags.KNOWN and optimizer is _bags.STOCK:
             dsk = _bags.optimize(graph, keys)
-    if dsk is not None:
-        return dsk
-    optimized: Graph = optimizer(graph, keys)
-    return optimized
+    return optimizer(graph, keys) if dsk is None else dsk
 
 
 def _culled(graph: HighLevelGraph, keys: Iterable[Any], exact: bool) -> dict[Any, Any] | None:
