@@ -158,18 +158,16 @@ def results_page(kept: dict[str, Suite]) -> str:
 def headlines(kept: dict[str, Suite]) -> list[str]:
     """The README's rows, with where they come from."""
     lines = []
-    facts: dict[str, str] = {}
+    sources: dict[str, None] = {}
     for suite, case, measure, peer in HEADLINES:
         for row in rows_of(kept[suite]) if suite in kept else []:
             if (row.case, row.measure, row.peer_name) == (case, measure, peer):
-                facts = kept[suite]["facts"]
                 lines.append((case, measure, *(cells(row)[i] for i in (2, 4, 5))))
+                facts = kept[suite]["facts"]
+                names = ("machine", "versions", "commit", "date", "command")
+                sources["; ".join(f"{name} {facts[name]}" for name in names)] = None
     if not lines:
         return ["", "To be filled by `make bench`.", ""]
     head = ("", "measure", "mars", "Dask", "times")
-    source = (
-        f"Smallest / median / largest run, interleaved; {facts['machine']}; "
-        f"{facts['versions']}; commit {facts['commit']}, {facts['date']}; "
-        "made by `make bench`."
-    )
-    return ["", *markdown_table(head, lines), "", source, ""]
+    spread_and_source = ["Smallest / median / largest of interleaved runs.", *(f"  \n{source}." for source in sources)]
+    return ["", *markdown_table(head, lines), "", "".join(spread_and_source), ""]
