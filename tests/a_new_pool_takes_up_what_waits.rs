@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::case::{Case, assert_pool_is_usable};
+use common::case::Case;
 use common::{Door, LONG, when_a_worker_comes, within};
 use mars::executor::{Caller, Ended};
 use mars::testing::graphs::flat;
@@ -40,7 +40,7 @@ fn attempt() -> Option<()> {
         }
         // Every worker is held now: what is asked for from here on waits.
         let asks = has_asked.clone();
-        patient = Some(thread::spawn(move || meet(&asks)));
+        patient = Some(thread::spawn(move || meet(Caller::Helps, &asks)));
         has_asked.wait();
         Err(FakeError::Interrupted)
     });
@@ -49,17 +49,18 @@ fn attempt() -> Option<()> {
         return None;
     }
     assert!(matches!(result, Err(Ended::Interrupted(_))));
-    // The next run makes the new pool, and the patient one gets its worker.
-    assert_pool_is_usable(WORKERS);
+    // The next run makes the new pool; the patient one gets its worker, and
+    // not instead of those that the next one asked for.
+    meet(Caller::Waits, &Door::default());
     patient.unwrap().join().unwrap();
     go_on.open();
     Some(())
 }
 
-/// Two tasks that meet: the caller runs one, the other needs a worker.
-fn meet(asked: &Door) {
+/// Two tasks that meet, and so need a worker beside the caller, or two.
+fn meet(caller: Caller, asked: &Door) {
     let (asks, meeting) = (asked.clone(), Barrier::new(2));
-    let outcome = Case::new(flat(2), &[], 2, Caller::Helps).run(move |_| {
+    let outcome = Case::new(flat(2), &[], 2, caller).run(move |_| {
         asks.open();
         meeting.wait();
         Ok(())
