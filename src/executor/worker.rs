@@ -40,13 +40,28 @@ enum Left {
 
 /// Asks as many workers to come as there is work for.
 pub(super) fn invite<R: Runner>(run: &Arc<Run<R>>) {
-    let wanted = {
+    let (woken, wanted) = {
         let progress = &mut *run.lock();
+        let woken = call_caller(progress, run.options());
         let wanted = wanted(progress, run.options());
         progress.invited += wanted;
-        wanted
+        (woken, wanted)
     };
+    if woken {
+        run.wake_caller();
+    }
     send_invitations(run, wanted);
+}
+
+/// Gives a caller that helps and sleeps the first place there is to fill: it
+/// needs no worker. Says whether it must be woken.
+fn call_caller<E>(progress: &mut Progress<E>, options: Options) -> bool {
+    let called = progress.caller_sleeps && wanted(progress, options) > 0;
+    if called {
+        progress.caller_sleeps = false;
+        progress.caller_comes = true;
+    }
+    called
 }
 
 /// How many more threads have something to do.
@@ -105,19 +120,6 @@ fn enter<R: Runner>(run: &Run<R>, role: Role) -> Option<TaskId> {
     Some(task)
 }
 
-fn leave<E>(progress: &mut Progress<E>, role: Role) {
-    progress.active -= 1;
-    if role == Role::Invited {
-        let epoch = pool::epoch();
-        if let Some(i) = progress.at_work.iter().position(|e| *e == epoch) {
-            progress.at_work.swap_remove(i);
-        }
-        if progress.abandoned {
-            pool::regain(epoch);
-        }
-    }
-}
-
 fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: TaskId) -> Left {
     let runner = run.runner();
     let thread = runner.thread(token);
@@ -134,18 +136,22 @@ fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: T
             thread,
             result,
         };
-        let next = step(run, role, done, yields, &mut released);
-        if next.wake_caller {
+        let step = step(run, role, done, yields, &mut released);
+        if step.wake_caller {
             run.wake_caller();
         }
-        send_invitations(run, next.invitations);
+        send_invitations(run, step.invitations);
         for task in released.drain(..) {
             runner.release(token, task);
         }
-        drop(next.unwanted);
-        match next.task {
-            Ok(next) => task = next,
-            Err(left) => return left,
+        drop(step.unwanted);
+        // Only now that everything is released may the run be seen to end.
+        match step.next {
+            Next::Task(next) => task = next,
+            Next::Leave(why) => match leave(run, role, why) {
+                Ok(next) => task = next,
+                Err(left) => return left,
+            },
         }
         if tick.breathe {
             runner.breathe(token);
@@ -156,13 +162,32 @@ fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: T
 /// A task that has run.
 type Done<E> = super::observed::Outcome<E>;
 
-/// What a worker does after a task.
-struct Next<E> {
-    task: Result<TaskId, Left>,
+/// What follows from a task that has run.
+struct Step<E> {
+    next: Next,
     invitations: usize,
     wake_caller: bool,
     /// An error that nobody is told, to be dropped without our lock.
     unwanted: Option<E>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Task(TaskId),
+    Leave(Why),
+}
+
+/// Why a thread wants to leave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Nothing was ready.
+    Idle,
+    /// Other runs wait for this worker.
+    Yields,
+    /// The caller runs the failed task again, in this thread's place.
+    HandedOver,
+    /// This is the caller, and failed tasks wait for it.
+    Reruns,
 }
 
 /// Under the lock: settles the task that has run and takes the next one.
@@ -172,7 +197,7 @@ fn step<R: Runner>(
     done: Done<R::Error>,
     yields: bool,
     released: &mut Vec<TaskId>,
-) -> Next<R::Error> {
+) -> Step<R::Error> {
     let options = run.options();
     let progress = &mut *run.lock();
     let mut wake_caller = false;
@@ -191,41 +216,53 @@ fn step<R: Runner>(
         }
         (_, result) => unwanted = settle(progress, done.task, result, released),
     }
-    // Failed tasks come before others for the caller.
-    let caller_reruns = role == Role::Caller && !progress.to_rerun.is_empty();
-    let mut task = if yields {
-        Err(Left::Yielded)
-    } else if handed_over || caller_reruns {
-        Err(Left::Idle)
+    let next = if handed_over {
+        Next::Leave(Why::HandedOver)
+    } else if role == Role::Caller && !progress.to_rerun.is_empty() {
+        Next::Leave(Why::Reruns)
+    } else if yields {
+        Next::Leave(Why::Yields)
     } else {
-        progress.start().ok_or(Left::Idle)
+        (progress.start()).map_or(Next::Leave(Why::Idle), Next::Task)
     };
-    if task.is_err() {
-        leave(progress, role);
-        if handed_over {
-            // The place goes over to the caller with the task: the limit holds.
-            progress.active += 1;
-        }
-        if progress.scheduler.phase() != Phase::Running {
-            task = Err(Left::Ended);
-        }
-    }
-    if progress.caller_sleeps && wanted(progress, options) > 0 {
-        progress.caller_sleeps = false;
-        progress.caller_comes = true;
-        wake_caller = true;
-    }
-    // Who yields invites again later, behind the runs that wait.
-    let mut invitations = 0;
-    if task != Err(Left::Yielded) {
-        invitations = wanted(progress, options);
-        progress.invited += invitations;
-    }
-    Next {
-        task,
+    wake_caller |= call_caller(progress, options);
+    let invitations = wanted(progress, options);
+    progress.invited += invitations;
+    Step {
+        next,
         invitations,
         wake_caller,
         unwanted,
+    }
+}
+
+/// Leaves the loop, unless a task has become ready meanwhile.
+fn leave<R: Runner>(run: &Run<R>, role: Role, why: Why) -> Result<TaskId, Left> {
+    let progress = &mut *run.lock();
+    if why == Why::Idle
+        && let Some(task) = progress.start()
+    {
+        return Ok(task);
+    }
+    // A place that is handed over stays taken: the limit holds.
+    if why != Why::HandedOver {
+        progress.active -= 1;
+    }
+    if role == Role::Invited {
+        let epoch = pool::epoch();
+        if let Some(i) = progress.at_work.iter().position(|e| *e == epoch) {
+            progress.at_work.swap_remove(i);
+        }
+        if progress.abandoned {
+            pool::regain(epoch);
+        }
+    }
+    match progress.scheduler.phase() {
+        Phase::Running if why == Why::Yields => Err(Left::Yielded),
+        Phase::Running => Err(Left::Idle),
+        // The last one to leave has seen all others release what they had to.
+        Phase::Done if progress.active > 0 => Err(Left::Idle),
+        Phase::Done | Phase::Stopped => Err(Left::Ended),
     }
 }
 
@@ -273,10 +310,14 @@ pub(super) fn rerun_failed<R: Runner>(run: &Arc<Run<R>>) {
         drop(unwanted);
         run.release(&released);
     }
-    if run.lock().scheduler.phase() == Phase::Running {
-        invite(run);
-    } else {
-        run.announce_end();
+    let (phase, active) = {
+        let progress = run.lock();
+        (progress.scheduler.phase(), progress.active)
+    };
+    match phase {
+        Phase::Running => invite(run),
+        Phase::Done if active > 0 => {} // the last one to leave says so
+        Phase::Done | Phase::Stopped => run.announce_end(),
     }
 }
 

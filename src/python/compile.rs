@@ -8,7 +8,8 @@
 
 use super::dask::Dask;
 use super::keys::Keys;
-use super::program::{Op, Programs, take_last_loads};
+use super::open::Open;
+use super::program::{Mark, Op, Programs, take_last_loads};
 use super::subgraph::{Binding, Scopes};
 use crate::graph::TaskId;
 use pyo3::exceptions::PyTypeError;
@@ -41,16 +42,16 @@ pub(super) enum Pending<'py> {
     Names(Bound<'py, PyAny>),
     /// Push what a key of a subgraph stands for.
     Inner(Binding),
-    /// The items of a legacy container are done; it began at this word, when
+    /// The items of this legacy container are done; it began at this word, when
     /// so many references had been made.
-    LegacyContainer(Op, super::program::Mark, usize),
+    LegacyContainer(Bound<'py, PyAny>, Op, Mark, usize),
 }
 
 /// Compiles values; keeps what is needed from one to the next.
 pub(super) struct Compiler<'a, 'py> {
     pub(super) py: Python<'py>,
     pub(super) dask: &'static Dask,
-    pub(super) keys: &'a mut Keys,
+    pub(super) keys: &'a mut Keys<'py>,
     pub(super) programs: &'a mut Programs,
     /// The graph: in legacy values, what equals one of its keys is that key.
     pub(super) graph: Bound<'py, PyDict>,
@@ -58,6 +59,8 @@ pub(super) struct Compiler<'a, 'py> {
     pub(super) dependencies: Vec<TaskId>,
     pub(super) pending: Vec<Pending<'py>>,
     pub(super) scopes: Scopes<'py>,
+    /// Legacy containers around the value at hand.
+    open: Open,
     pub(super) registers: usize,
     /// References to tasks made so far by the program at hand.
     references: usize,
@@ -77,7 +80,7 @@ fn is_kind_of(value: &Bound<'_, PyAny>, class: &Py<PyType>) -> bool {
 impl<'a, 'py> Compiler<'a, 'py> {
     pub(super) fn new(
         dask: &'static Dask,
-        keys: &'a mut Keys,
+        keys: &'a mut Keys<'py>,
         programs: &'a mut Programs,
         graph: &Bound<'py, PyDict>,
     ) -> Self {
@@ -90,6 +93,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
             dependencies: Vec::new(),
             pending: Vec::new(),
             scopes: Scopes::default(),
+            open: Open::default(),
             registers: 0,
             references: 0,
         }
@@ -104,6 +108,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
         self.dependencies.clear();
         self.pending.clear();
         self.scopes.clear();
+        self.open.clear();
         self.registers = 0;
         self.references = 0;
         let start = self.programs.mark();
@@ -124,7 +129,8 @@ impl<'a, 'py> Compiler<'a, 'py> {
                 Pending::Emit(op) => self.programs.push(op),
                 Pending::Names(names) => self.programs.push_names(&names)?,
                 Pending::Inner(binding) => self.push_binding(&binding)?,
-                Pending::LegacyContainer(op, mark, before) => {
+                Pending::LegacyContainer(value, op, mark, before) => {
+                    self.open.leave(&value);
                     self.end_legacy_container(op, mark, before)?;
                 }
             }
@@ -171,7 +177,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
             let binding = self.scopes.get(scope, key)?;
             return self.push_binding(&binding);
         }
-        let task = self.keys.intern(key)?;
+        let task = self.keys.number(key)?;
         self.push_slot(task);
         Ok(())
     }
@@ -317,9 +323,12 @@ impl<'a, 'py> Compiler<'a, 'py> {
             || value.is_instance_of::<PyFloat>()
             || value.is_instance_of::<PyTuple>();
         if may_be_key {
-            match self.graph.contains(value) {
-                Ok(true) => return self.reference(value, Scopes::OUTER),
-                Ok(false) => {}
+            match self.keys.number_if_key(value) {
+                Ok(Some(task)) => {
+                    self.push_slot(task);
+                    return Ok(());
+                }
+                Ok(None) => {}
                 // Not hashable, so not a key.
                 Err(error) if error.is_instance_of::<PyTypeError>(self.py) => {}
                 Err(error) => return Err(error),
@@ -392,7 +401,9 @@ impl<'a, 'py> Compiler<'a, 'py> {
         gather: fn(usize) -> Op,
     ) -> PyResult<()> {
         let items: Vec<_> = value.try_iter()?.collect::<PyResult<_>>()?;
+        self.open.enter(value)?;
         self.pending.push(Pending::LegacyContainer(
+            value.clone(),
             gather(items.len()),
             self.programs.mark(),
             self.references,
@@ -408,7 +419,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
     fn end_legacy_container(
         &mut self,
         op: Op,
-        mark: super::program::Mark,
+        mark: Mark,
         references_before: usize,
     ) -> PyResult<()> {
         let all_constant = self.references == references_before

@@ -2,7 +2,9 @@
 
 use super::keys::Keys;
 use crate::graph::{GraphBuilder, GraphError, TaskId};
-use pyo3::exceptions::{PyKeyError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyKeyError, PyOverflowError, PyRecursionError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySet};
@@ -39,27 +41,37 @@ pub(super) fn unhashable(key: &Bound<'_, PyAny>, cause: PyErr) -> PyErr {
     error
 }
 
+/// A list or other container has itself somewhere inside.
+pub(super) fn contains_itself(container: &Bound<'_, PyAny>) -> PyErr {
+    PyRecursionError::new_err(format!(
+        "a {} contains itself: {}",
+        container.get_type(),
+        shown(container)
+    ))
+}
+
 /// The graph has no task for a key that something needs.
 pub(super) fn missing(
     py: Python<'_>,
-    keys: &Keys,
+    keys: &Keys<'_>,
     graph: &GraphBuilder,
     task: TaskId,
     requested: bool,
 ) -> PyErr {
-    let key = keys.get(task);
+    let Some(key) = keys.get(task) else {
+        return internal("a missing key has no name");
+    };
     if requested {
-        return PyKeyError::new_err(key.clone_ref(py));
+        return PyKeyError::new_err(key.clone().unbind());
     }
     let dependents = (0..graph.len())
         .map(TaskId::new)
         .filter(|t| graph.dependencies(*t).contains(&task))
-        .map(|t| keys.get(t).clone_ref(py));
+        .filter_map(|t| keys.get(t));
     match PySet::new(py, dependents) {
         Ok(dependents) => PyValueError::new_err(format!(
             "Missing dependency {} for dependents {}",
-            key.bind(py),
-            dependents
+            key, dependents
         )),
         Err(error) => error,
     }

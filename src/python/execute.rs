@@ -5,7 +5,7 @@ use super::observer::PythonObserver;
 use super::parse;
 use super::results::Wanted;
 use super::runner::PythonRunner;
-use super::threads;
+use super::threads::{self, Inside};
 use super::tracing::Tracing;
 use crate::executor::{Caller, Ended, Options, Run, in_task};
 use crate::graph::{TaskGraph, TaskId};
@@ -33,15 +33,16 @@ pub(super) fn execute<'py>(
     rerun_exceptions_locally: bool,
     observer: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let inside = Inside::enter(py);
     let mut wanted = Wanted::new(keys)?;
     let options = options(limit, on_main_thread, rerun_exceptions_locally);
-    let run = prepare(py, dsk, &mut wanted, options)?;
+    let run = prepare(py, &inside, dsk, &mut wanted, options)?;
     let poll = || Python::attach(|py| py.check_signals());
     let ended = match observer {
-        None => py.detach(|| run.execute(poll)),
+        None => inside.outside(py, || run.execute(poll)),
         Some(observer) => {
             let mut observer = PythonObserver::begin(&run, observer)?;
-            py.detach(|| run.execute_observed(&mut observer, poll))
+            inside.outside(py, || run.execute_observed(&mut observer, poll))
         }
     };
     match ended {
@@ -76,15 +77,16 @@ fn options(limit: usize, on_main_thread: bool, rerun_on_caller: bool) -> Options
 }
 
 /// Parses and orders the graph.
-fn prepare(
-    py: Python<'_>,
-    dsk: &Bound<'_, PyDict>,
-    wanted: &mut Wanted,
+fn prepare<'py>(
+    py: Python<'py>,
+    inside: &Inside,
+    dsk: &Bound<'py, PyDict>,
+    wanted: &mut Wanted<'py>,
     options: Options,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
     let parsed = parse::parse(py, dsk, wanted)?;
     let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
-    let scheduler = py.detach(|| {
+    let scheduler = inside.outside(py, || {
         let graph = parsed.graph.finish()?;
         let rank = ranks(&graph, &known, &parsed.requested);
         Ok(Scheduler::new(graph, rank, &known, &parsed.requested))

@@ -1,82 +1,188 @@
-//! Gives every key of a graph a dense number.
+//! Gives every key that is needed a dense number.
+//!
+//! The keys of the graph are put into a table once, in the graph's own order,
+//! together with what they stand for: finding a dependency then is one look
+//! into that table, and the graph's `dict` is not asked again. Numbers are
+//! given in the order in which keys are first needed.
 
+use super::errors;
 use crate::graph::{GraphError, TaskId};
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use pyo3::prelude::*;
-use pyo3::types::PyAnyMethods;
+use pyo3::sync::critical_section::with_critical_section;
+use pyo3::types::PyDict;
 
-/// The keys met so far, each with the number it was given.
-///
-/// Keys are told apart as a Python `dict` does it: equal hash, and identical
-/// or equal.
-#[derive(Default)]
-pub(super) struct Keys {
-    objects: Vec<Py<PyAny>>,
-    hashes: Vec<u64>,
-    table: HashTable<u32>,
+const UNNUMBERED: u32 = u32::MAX;
+
+/// A slot of the table: enough of the hash to tell most keys apart without
+/// touching them, and the place of the key.
+#[derive(Clone, Copy)]
+struct Slot {
+    hash: u32,
+    place: u32,
 }
 
-impl Keys {
-    /// The number of `key`, which is the next one if it was not met before.
-    pub(super) fn intern(&mut self, key: &Bound<'_, PyAny>) -> PyResult<TaskId> {
-        // Python's hashes of small integers are the integers; spread them, for
-        // the table takes its tags from the upper bits.
-        let hash = (key.hash()? as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let py = key.py();
-        let Keys {
-            objects,
-            hashes,
-            table,
-        } = self;
-        let mut failed = None;
-        let entry = table.entry(
+/// The keys of a graph, told apart as a Python `dict` does it: equal hash, and
+/// identical or equal.
+pub(super) struct Keys<'py> {
+    /// The keys of the graph, and from `values.len()` on those that it lacks.
+    objects: Vec<Option<Bound<'py, PyAny>>>,
+    hashes: Vec<u32>,
+    /// What the graph has for its keys; taken when it is compiled.
+    values: Vec<Option<Bound<'py, PyAny>>>,
+    table: HashTable<Slot>,
+    /// The place found last. Tasks that are neighbours in the graph mostly have
+    /// dependencies that are neighbours too, and looking beside this place
+    /// spares a large graph a jump through the table.
+    last: usize,
+    /// The task of each place, once it is needed.
+    tasks: Vec<u32>,
+    /// The place of each task.
+    places: Vec<u32>,
+}
+
+/// Python's hashes of small integers are the integers; spread them, for the
+/// table takes its tags from the upper bits.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn hash(key: &Bound<'_, PyAny>) -> PyResult<u32> {
+    let hash = key.hash()? as u64;
+    Ok((hash ^ (hash >> 32)) as u32)
+}
+
+impl<'py> Keys<'py> {
+    /// The keys of `graph`, none of them numbered yet.
+    pub(super) fn new(graph: &Bound<'py, PyDict>) -> PyResult<Self> {
+        let size = graph.len();
+        let mut objects = Vec::with_capacity(size);
+        let mut values = Vec::with_capacity(size);
+        // All is copied before a key is hashed, because its own methods may
+        // change anything, the graph included.
+        with_critical_section(graph, || {
+            for (key, value) in graph.iter() {
+                objects.push(Some(key));
+                values.push(Some(value));
+            }
+        });
+        let mut keys = Keys {
+            objects: Vec::new(),
+            hashes: Vec::with_capacity(size),
+            table: HashTable::with_capacity(size),
+            tasks: Vec::with_capacity(size),
+            last: 0,
+            values,
+            places: Vec::new(),
+        };
+        for key in objects.iter().flatten() {
+            keys.add(hash(key)?)?;
+        }
+        keys.objects = objects;
+        Ok(keys)
+    }
+
+    /// Makes room for one more key, and returns its place.
+    fn add(&mut self, hash: u32) -> PyResult<usize> {
+        let place = self.hashes.len();
+        if place >= TaskId::MAX_TASKS {
+            return Err(errors::too_large(GraphError::TooLarge));
+        }
+        let slot = Slot {
             hash,
-            |&id| {
-                let id = id as usize;
-                if hashes[id] != hash {
-                    return false;
-                }
-                let other = objects[id].bind(py);
-                // Not `is`, then `==`: the order in which a dict asks.
+            place: place as u32,
+        };
+        self.table
+            .insert_unique(spread(hash), slot, |slot| spread(slot.hash));
+        self.hashes.push(hash);
+        self.tasks.push(UNNUMBERED);
+        Ok(place)
+    }
+
+    /// The place of `key`, if the graph has it or something needed it before.
+    fn find(&mut self, key: &Bound<'py, PyAny>, hash: u32) -> PyResult<Option<usize>> {
+        let objects = &self.objects;
+        let mut failed = None;
+        let mut is_at = |place: usize| {
+            objects[place].as_ref().is_some_and(|other| {
+                // Not `==` alone: a dict asks for identity first.
                 other.is(key)
                     || other.eq(key).unwrap_or_else(|error| {
                         failed = Some(error);
                         false
                     })
-            },
-            |&id| hashes[id as usize],
-        );
-        let id = match entry {
-            Entry::Occupied(entry) => *entry.get(),
-            Entry::Vacant(entry) => {
-                if let Some(error) = failed {
-                    return Err(error);
-                }
-                let id = objects.len();
-                if id >= TaskId::MAX_TASKS {
-                    return Err(super::errors::too_large(GraphError::TooLarge));
-                }
-                objects.push(key.clone().unbind());
-                hashes.push(hash);
-                entry.insert(id as u32);
-                id as u32
+            })
+        };
+        let near = [self.last + 1, self.last.wrapping_sub(1)];
+        let near =
+            (near.into_iter()).find(|&place| self.hashes.get(place) == Some(&hash) && is_at(place));
+        let place = near.or_else(|| {
+            (self.table)
+                .find(spread(hash), |slot| {
+                    slot.hash == hash && is_at(slot.place as usize)
+                })
+                .map(|slot| slot.place as usize)
+        });
+        match (place, failed) {
+            (Some(place), _) => {
+                self.last = place;
+                Ok(Some(place))
+            }
+            (None, None) => Ok(None),
+            (None, Some(error)) => Err(error),
+        }
+    }
+
+    /// The number of `key`, which is the next one if nothing needed it before.
+    pub(super) fn number(&mut self, key: &Bound<'py, PyAny>) -> PyResult<TaskId> {
+        let hash = hash(key)?;
+        let place = match self.find(key, hash)? {
+            Some(place) => place,
+            None => {
+                self.objects.push(Some(key.clone()));
+                self.add(hash)?
             }
         };
-        Ok(TaskId::new(id as usize))
+        self.number_place(place)
     }
 
+    /// The number of `key` if the graph has it.
+    pub(super) fn number_if_key(&mut self, key: &Bound<'py, PyAny>) -> PyResult<Option<TaskId>> {
+        match self.find(key, hash(key)?)? {
+            Some(place) if place < self.values.len() => self.number_place(place).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn number_place(&mut self, place: usize) -> PyResult<TaskId> {
+        if self.tasks[place] == UNNUMBERED {
+            self.tasks[place] = self.places.len() as u32;
+            self.places.push(place as u32);
+        }
+        Ok(TaskId::new(self.tasks[place] as usize))
+    }
+
+    /// How many keys are needed so far.
     pub(super) fn len(&self) -> usize {
-        self.objects.len()
+        self.places.len()
     }
 
-    pub(super) fn get(&self, task: TaskId) -> &Py<PyAny> {
-        &self.objects[task.index()]
+    /// The key of `task`; None once it was taken.
+    pub(super) fn get(&self, task: TaskId) -> Option<&Bound<'py, PyAny>> {
+        self.objects[self.places[task.index()] as usize].as_ref()
     }
 
-    /// The keys alone, by number.
-    pub(super) fn into_objects(mut self) -> Vec<Py<PyAny>> {
-        self.objects.shrink_to_fit();
-        self.objects
+    /// Takes what the graph has for the key of `task`.
+    pub(super) fn take_value(&mut self, task: TaskId) -> Option<Bound<'py, PyAny>> {
+        let place = self.places[task.index()] as usize;
+        self.values.get_mut(place)?.take()
+    }
+
+    /// The needed keys, by number.
+    pub(super) fn into_needed(mut self) -> Vec<Py<PyAny>> {
+        (self.places.iter())
+            .filter_map(|&place| self.objects[place as usize].take())
+            .map(Bound::unbind)
+            .collect()
     }
 }

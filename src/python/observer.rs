@@ -1,6 +1,7 @@
 //! Passes what an observed run tells on to a Python object.
 
 use super::runner::PythonRunner;
+use super::threads::Inside;
 use crate::executor::{Observer, Run};
 use crate::graph::TaskId;
 use pyo3::intern;
@@ -56,7 +57,7 @@ impl Observer for PythonObserver<'_> {
     type Error = PyErr;
 
     fn starting(&mut self, task: TaskId) -> PyResult<()> {
-        Python::attach(|py| {
+        Inside::again(|py| {
             (self.observer).call_method1(py, intern!(py, "starting"), (self.key(task),))?;
             Ok(())
         })
@@ -69,7 +70,7 @@ impl Observer for PythonObserver<'_> {
         ready: &[TaskId],
         released: &[TaskId],
     ) -> PyResult<()> {
-        Python::attach(|py| {
+        Inside::again(|py| {
             let result = self.run.runner().get(py, task);
             let (ready, released) = (self.list(py, ready)?, self.list(py, released)?);
             (self.observer).call_method1(

@@ -34,24 +34,23 @@ pub(super) struct Parsed {
 ///
 /// Raises `KeyError` for an asked-for key that `dsk` lacks, and `ValueError`
 /// for a dependency that it lacks.
-pub(super) fn parse(
-    py: Python<'_>,
-    dsk: &Bound<'_, PyDict>,
-    wanted: &mut Wanted,
+pub(super) fn parse<'py>(
+    py: Python<'py>,
+    dsk: &Bound<'py, PyDict>,
+    wanted: &mut Wanted<'py>,
 ) -> PyResult<Parsed> {
-    let mut keys = Keys::default();
+    let mut keys = Keys::new(dsk)?;
     let mut programs = Programs::new();
     let mut graph = GraphBuilder::new();
     let mut known = Vec::new();
     let mut missing = Vec::new();
-    let requested = wanted.number(py, &mut keys)?;
+    let requested = wanted.number(&mut keys)?;
 
     let mut compiler = Compiler::new(Dask::get(py)?, &mut keys, &mut programs, dsk);
     let mut next = 0;
     while next < compiler.keys.len() {
         let task = TaskId::new(next);
-        let key = compiler.keys.get(task).clone_ref(py).into_bound(py);
-        let compiled = match dsk.get_item(&key)? {
+        let compiled = match compiler.keys.take_value(task) {
             Some(value) => compiler.compile(task, &value)?,
             None => Compiled::SelfReference,
         };
@@ -91,7 +90,7 @@ pub(super) fn parse(
     Ok(Parsed {
         graph,
         programs,
-        keys: keys.into_objects(),
+        keys: keys.into_needed(),
         known,
         requested,
     })

@@ -6,48 +6,54 @@
 
 use super::errors;
 use super::keys::Keys;
+use super::open::Open;
 use crate::graph::TaskId;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 /// One step of building the answer from the front.
-enum Step {
+enum Step<'py> {
     /// Push the result of this asked-for key.
-    Key(Py<PyAny>),
+    Key(Bound<'py, PyAny>),
     /// Gather this many values into a tuple.
     Tuple(usize),
 }
 
 /// What the caller asked for.
-pub(super) struct Wanted {
-    steps: Vec<Step>,
+pub(super) struct Wanted<'py> {
+    steps: Vec<Step<'py>>,
     /// The task of each `Step::Key`, once numbered.
     tasks: Vec<TaskId>,
 }
 
-impl Wanted {
+impl<'py> Wanted<'py> {
     /// Reads the second argument of a scheduler call.
-    pub(super) fn new(keys: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(super) fn new(keys: &Bound<'py, PyAny>) -> PyResult<Self> {
         enum Pending<'py> {
             Visit(Bound<'py, PyAny>),
-            Gather(usize),
+            Gather(Bound<'py, PyList>, usize),
         }
         let mut steps = Vec::new();
+        let mut open = Open::default();
         let mut pending = vec![Pending::Visit(keys.clone())];
         while let Some(next) = pending.pop() {
             match next {
-                Pending::Gather(n) => steps.push(Step::Tuple(n)),
+                Pending::Gather(list, n) => {
+                    open.leave(&list);
+                    steps.push(Step::Tuple(n));
+                }
                 Pending::Visit(value) => match value.cast::<PyList>() {
                     Ok(list) => {
+                        open.enter(list)?;
                         let items: Vec<_> = list.iter().collect();
-                        pending.push(Pending::Gather(items.len()));
+                        pending.push(Pending::Gather(list.clone(), items.len()));
                         pending.extend(items.into_iter().rev().map(Pending::Visit));
                     }
                     Err(_) => {
                         if let Err(error) = value.hash() {
                             return Err(errors::unhashable(&value, error));
                         }
-                        steps.push(Step::Key(value.unbind()));
+                        steps.push(Step::Key(value));
                     }
                 },
             }
@@ -59,18 +65,18 @@ impl Wanted {
     }
 
     /// Numbers the asked-for keys; repeated ones repeat.
-    pub(super) fn number(&mut self, py: Python<'_>, keys: &mut Keys) -> PyResult<Vec<TaskId>> {
+    pub(super) fn number(&mut self, keys: &mut Keys<'py>) -> PyResult<Vec<TaskId>> {
         self.tasks.clear();
         for step in &self.steps {
             if let Step::Key(key) = step {
-                self.tasks.push(keys.intern(key.bind(py))?);
+                self.tasks.push(keys.number(key)?);
             }
         }
         Ok(self.tasks.clone())
     }
 
     /// The answer, with `result` giving the result of a task.
-    pub(super) fn gather<'py>(
+    pub(super) fn gather(
         &self,
         py: Python<'py>,
         result: impl Fn(TaskId) -> Option<Bound<'py, PyAny>>,

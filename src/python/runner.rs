@@ -95,7 +95,7 @@ impl Runner for PythonRunner {
     type Token<'t> = Python<'t>;
 
     fn attach<T>(&self, work: impl for<'t> FnOnce(Python<'t>) -> T) -> T {
-        threads::park_if_exiting();
+        threads::park_at_exit();
         Python::attach(|py| {
             if threads::is_worker() {
                 self.tracing.during(py, || work(py))
@@ -110,7 +110,7 @@ impl Runner for PythonRunner {
     }
 
     fn breathe(&self, py: Python<'_>) {
-        py.detach(threads::park_if_exiting);
+        interpreter_call::breathe(py);
     }
 
     #[inline]
@@ -143,7 +143,7 @@ impl Runner for PythonRunner {
 
 impl Drop for PythonRunner {
     fn drop(&mut self) {
-        if threads::is_exiting() {
+        if !threads::may_attach() {
             return;
         }
         // The last one to leave a run need not be attached.

@@ -139,7 +139,7 @@ impl<'py> Compiler<'_, 'py> {
             return Ok(Some(Binding::Value(value.clone().unbind())));
         };
         if outer == Scopes::OUTER {
-            Ok(Some(Binding::Task(self.keys.intern(&key)?)))
+            Ok(Some(Binding::Task(self.keys.number(&key)?)))
         } else {
             self.scopes.get(outer, &key).map(Some)
         }

@@ -5,10 +5,15 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-/// The interpreter is going away: nobody may attach any more.
+/// The interpreter is going away.
 static EXITING: AtomicBool = AtomicBool::new(false);
+/// The one thread that may still use it then.
+static FINALIZER: AtomicU64 = AtomicU64::new(0);
+/// Threads that use the interpreter in a place where they must not be ended.
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static STATE: Cell<*mut ffi::PyThreadState> = const { Cell::new(ptr::null_mut()) };
@@ -24,9 +29,7 @@ pub(super) fn install() {
 }
 
 fn begin() {
-    if EXITING.load(Ordering::Acquire) {
-        park();
-    }
+    park_at_exit();
     // SAFETY: a new thread of ours, not attached. The state made here stays
     // until `end`, for later attachments of this thread to find.
     unsafe {
@@ -37,13 +40,13 @@ fn begin() {
 
 fn end() {
     let state = STATE.replace(ptr::null_mut());
-    if state.is_null() || EXITING.load(Ordering::Acquire) {
+    if state.is_null() || !may_attach() {
         return;
     }
     // SAFETY: this thread made `state` in `begin` and is not attached; the
     // second call undoes the first one of `begin`.
     unsafe {
-        ffi::PyEval_RestoreThread(state);
+        interpreter_call::restore(state);
         ffi::PyGILState_Release(ffi::PyGILState_STATE::PyGILState_LOCKED);
     }
 }
@@ -57,15 +60,6 @@ pub(super) fn ident() -> u64 {
     unsafe { PyThread_get_thread_ident() as u64 }
 }
 
-/// Stops this thread for good, if it is a worker and the interpreter is going
-/// away: a thread that tries to attach then is ended by CPython in the middle
-/// of its Rust frames.
-pub(super) fn park_if_exiting() {
-    if EXITING.load(Ordering::Acquire) && is_worker() {
-        park();
-    }
-}
-
 /// Whether the calling thread belongs to the pool.
 pub(super) fn is_worker() -> bool {
     !STATE.get().is_null()
@@ -73,7 +67,20 @@ pub(super) fn is_worker() -> bool {
 
 /// Whether the interpreter is going away.
 pub(super) fn is_exiting() -> bool {
-    EXITING.load(Ordering::Acquire)
+    EXITING.load(Ordering::SeqCst)
+}
+
+/// Whether the calling thread may use the interpreter.
+pub(super) fn may_attach() -> bool {
+    !is_exiting() || FINALIZER.load(Ordering::SeqCst) == ident()
+}
+
+/// Stops the calling thread, which is not attached, for good if it may not use
+/// the interpreter any more.
+pub(super) fn park_at_exit() {
+    if !may_attach() {
+        park();
+    }
 }
 
 fn park() -> ! {
@@ -82,10 +89,78 @@ fn park() -> ! {
     }
 }
 
-/// Tells workers to touch the interpreter no more; called at its exit.
+/// A thread inside the interpreter, in code of ours that CPython must not end.
+///
+/// Before CPython 3.14 a thread that wants the interpreter lock while the
+/// interpreter goes away is ended by unwinding its stack, which aborts the
+/// process where it meets Rust frames that do not expect it. So [`shutdown`]
+/// waits for the threads inside, and nobody gets inside any more. The time in
+/// tasks does not count: see [`interpreter_call`].
+pub(super) struct Inside(());
+
+impl Inside {
+    /// For an attached thread. Does not return if the thread must stay out.
+    pub(super) fn enter(_py: Python<'_>) -> Self {
+        INSIDE.fetch_add(1, Ordering::SeqCst);
+        if !may_attach() {
+            INSIDE.fetch_sub(1, Ordering::SeqCst);
+            // SAFETY: attached, and this thread never uses the interpreter again.
+            unsafe { ffi::PyEval_SaveThread() };
+            park();
+        }
+        Inside(())
+    }
+
+    /// Calls `work` outside, detached from the interpreter.
+    pub(super) fn outside<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+        py.detach(|| {
+            let value = work();
+            Self::come_back();
+            value
+        })
+    }
+
+    /// To be called before a detached thread attaches.
+    fn come_back() {
+        INSIDE.fetch_add(1, Ordering::SeqCst);
+        if !may_attach() {
+            INSIDE.fetch_sub(1, Ordering::SeqCst);
+            park();
+        }
+    }
+
+    /// Calls `work` inside, on a thread that is outside.
+    pub(super) fn again<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
+        Self::come_back();
+        let inside = Inside(());
+        let value = Python::attach(work);
+        drop(inside);
+        value
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Keeps all threads but the calling one away from the interpreter, from now
+/// on; called at its exit.
 #[pyfunction]
-pub(super) fn shutdown() {
-    EXITING.store(true, Ordering::Release);
+pub(super) fn shutdown(py: Python<'_>) {
+    /// What is inside is soon outside, unless a callback or a key's own
+    /// methods take long; the exit does not wait for these.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    FINALIZER.store(ident(), Ordering::SeqCst);
+    EXITING.store(true, Ordering::SeqCst);
+    py.detach(|| {
+        let begin = Instant::now();
+        while INSIDE.load(Ordering::SeqCst) > 0 && begin.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    });
 }
 
 /// The number of worker threads; 0 before the first computation that needed one.
@@ -101,8 +176,9 @@ pub(super) fn pool_size(py: Python<'_>) -> usize {
 /// calls may be unwound through, and park the thread for ever instead: it holds
 /// nothing that the process still needs.
 pub(super) mod interpreter_call {
-    use super::park;
-    use pyo3::ffi::PyObject;
+    use super::{park, park_at_exit};
+    use pyo3::ffi::{self, PyObject, PyThreadState};
+    use pyo3::prelude::*;
 
     struct ParkIfUnwound;
 
@@ -113,7 +189,7 @@ pub(super) mod interpreter_call {
     }
 
     mod unwinding {
-        use super::PyObject;
+        use super::{PyObject, PyThreadState};
         unsafe extern "C-unwind" {
             pub(super) fn PyObject_Vectorcall(
                 callable: *mut PyObject,
@@ -122,6 +198,7 @@ pub(super) mod interpreter_call {
                 kwnames: *mut PyObject,
             ) -> *mut PyObject;
             pub(super) fn Py_DecRef(object: *mut PyObject);
+            pub(super) fn PyEval_RestoreThread(state: *mut PyThreadState);
         }
     }
 
@@ -151,5 +228,26 @@ pub(super) mod interpreter_call {
         // SAFETY: forwarded.
         unsafe { unwinding::Py_DecRef(object) };
         std::mem::forget(guard);
+    }
+
+    /// `PyEval_RestoreThread`.
+    ///
+    /// Safety: as for the C function.
+    pub(in crate::python) unsafe fn restore(state: *mut PyThreadState) {
+        let guard = ParkIfUnwound;
+        // SAFETY: forwarded.
+        unsafe { unwinding::PyEval_RestoreThread(state) };
+        std::mem::forget(guard);
+    }
+
+    /// Lets the interpreter lock go and takes it again, giving others a turn.
+    pub(in crate::python) fn breathe(_py: Python<'_>) {
+        // SAFETY: attached; nothing happens between the two calls that could
+        // notice that this thread is not.
+        unsafe {
+            let state = ffi::PyEval_SaveThread();
+            park_at_exit();
+            restore(state);
+        }
     }
 }
