@@ -6,21 +6,13 @@
 //! given in the order in which keys are first needed.
 
 use super::errors;
+use super::places::Places;
 use crate::graph::{GraphError, TaskId};
-use hashbrown::HashTable;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::PyDict;
 
 const UNNUMBERED: u32 = u32::MAX;
-
-/// A slot of the table: enough of the hash to tell most keys apart without
-/// touching them, and the place of the key.
-#[derive(Clone, Copy)]
-struct Slot {
-    hash: u32,
-    place: u32,
-}
 
 /// The keys of a graph, told apart as a Python `dict` does it: equal hash, and
 /// identical or equal.
@@ -30,7 +22,7 @@ pub(super) struct Keys<'py> {
     hashes: Vec<u32>,
     /// What the graph has for its keys; taken when it is compiled.
     values: Vec<Option<Bound<'py, PyAny>>>,
-    table: HashTable<Slot>,
+    table: Places,
     /// The place found last. Tasks that are neighbours in the graph mostly have
     /// dependencies that are neighbours too, and looking beside this place
     /// spares a large graph a jump through the table.
@@ -39,12 +31,6 @@ pub(super) struct Keys<'py> {
     tasks: Vec<u32>,
     /// The place of each task.
     places: Vec<u32>,
-}
-
-/// Python's hashes of small integers are the integers; spread them, for the
-/// table takes its tags from the upper bits.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn hash(key: &Bound<'_, PyAny>) -> PyResult<u32> {
@@ -69,7 +55,7 @@ impl<'py> Keys<'py> {
         let mut keys = Keys {
             objects: Vec::new(),
             hashes: Vec::with_capacity(size),
-            table: HashTable::with_capacity(size),
+            table: Places::with_capacity(size),
             tasks: Vec::with_capacity(size),
             last: 0,
             values,
@@ -88,12 +74,7 @@ impl<'py> Keys<'py> {
         if place >= TaskId::MAX_TASKS {
             return Err(errors::too_large(GraphError::TooLarge));
         }
-        let slot = Slot {
-            hash,
-            place: place as u32,
-        };
-        self.table
-            .insert_unique(spread(hash), slot, |slot| spread(slot.hash));
+        self.table.add(hash, place as u32);
         self.hashes.push(hash);
         self.tasks.push(UNNUMBERED);
         Ok(place)
@@ -116,13 +97,7 @@ impl<'py> Keys<'py> {
         let near = [self.last + 1, self.last.wrapping_sub(1)];
         let near =
             (near.into_iter()).find(|&place| self.hashes.get(place) == Some(&hash) && is_at(place));
-        let place = near.or_else(|| {
-            (self.table)
-                .find(spread(hash), |slot| {
-                    slot.hash == hash && is_at(slot.place as usize)
-                })
-                .map(|slot| slot.place as usize)
-        });
+        let place = near.or_else(|| self.table.find(hash, is_at));
         match (place, failed) {
             (Some(place), _) => {
                 self.last = place;

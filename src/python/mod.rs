@@ -13,6 +13,7 @@ mod keys;
 mod observer;
 mod open;
 mod parse;
+mod places;
 mod program;
 mod results;
 mod runner;

@@ -147,9 +147,13 @@ impl Drop for PythonRunner {
             return;
         }
         // The last one to leave a run need not be attached.
-        Python::attach(|py| {
-            for i in 0..self.results.len() {
-                self.release(py, TaskId::new(i));
+        Python::attach(|_py| {
+            for result in &mut self.results {
+                let value = std::mem::replace(result.get_mut(), ptr::null_mut());
+                if !value.is_null() {
+                    // SAFETY: attached; the place held one reference.
+                    unsafe { interpreter_call::decref(value) };
+                }
             }
             self.keys.clear();
             self.programs = Programs::new();
