@@ -98,14 +98,11 @@ impl<'py> Keys<'py> {
         let near =
             (near.into_iter()).find(|&place| self.hashes.get(place) == Some(&hash) && is_at(place));
         let place = near.or_else(|| self.table.find(hash, is_at));
-        match (place, failed) {
-            (Some(place), _) => {
-                self.last = place;
-                Ok(Some(place))
-            }
-            (None, None) => Ok(None),
-            (None, Some(error)) => Err(error),
+        if let Some(error) = failed {
+            return Err(error);
         }
+        self.last = place.unwrap_or(self.last);
+        Ok(place)
     }
 
     /// The number of `key`, which is the next one if nothing needed it before.
