@@ -18,3 +18,4 @@ pub use current::in_task;
 pub use observed::Observer;
 pub use run::{Caller, Ended, Options, Run};
 pub use runner::Runner;
+pub use worker::anybody_works;

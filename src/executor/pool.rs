@@ -84,6 +84,7 @@ fn state() -> MutexGuard<'static, State> {
 extern "C" fn forget_in_child() {
     STATE.store(ptr::null_mut(), Ordering::Release);
     WAITING.store(0, Ordering::Release);
+    super::worker::forget_workers();
 }
 
 /// Runs `job` on a worker of a pool with at least `size` workers, none stuck.

@@ -10,6 +10,7 @@ use crate::graph::TaskId;
 use crate::scheduler::Phase;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a worker keeps the token before it lets other threads have a turn:
@@ -36,6 +37,19 @@ enum Left {
     Ended,
     /// Other runs wait for this worker.
     Yielded,
+}
+
+/// Threads in the loop of any run.
+static WORKING: AtomicIsize = AtomicIsize::new(0);
+
+/// Whether a thread is working for some run: at exit, for one that was abandoned.
+pub fn anybody_works() -> bool {
+    WORKING.load(Ordering::SeqCst) > 0
+}
+
+/// A forked child has none of the threads that worked in its parent.
+pub(super) fn forget_workers() {
+    WORKING.store(0, Ordering::SeqCst);
 }
 
 /// Asks as many workers to come as there is work for.
@@ -94,7 +108,9 @@ pub(super) fn work<R: Runner>(run: &Arc<Run<R>>, role: Role) {
         return;
     };
     let working = run.working();
+    WORKING.fetch_add(1, Ordering::SeqCst);
     let left = (run.runner()).attach(|token| serve(run, role, token, task));
+    WORKING.fetch_sub(1, Ordering::SeqCst);
     drop(working);
     match left {
         Left::Idle => {}

@@ -26,6 +26,45 @@ thread_local! {
 /// in `threading.local`.
 pub(super) fn install() {
     pool::set_thread_hooks(ThreadHooks { begin, end });
+    exit_handler::install();
+}
+
+/// Leaves the process at once, after Python has gone, if tasks still run.
+///
+/// `exit` ends with the destructors of shared libraries, while abandoned tasks
+/// go on: OpenBLAS frees the memory that they compute with, or waits for its own
+/// threads for ever. Python's part of the exit is over by then, and handlers
+/// registered after ours have run; what is left out is of use to no one.
+mod exit_handler {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    pub(super) fn install() {
+        use std::ffi::{c_int, c_void};
+        use std::sync::Once;
+
+        unsafe extern "C" {
+            fn on_exit(handler: extern "C" fn(c_int, *mut c_void), arg: *mut c_void) -> c_int;
+        }
+        extern "C" fn leave(status: c_int, _: *mut c_void) {
+            if crate::executor::anybody_works() {
+                // SAFETY: functions of the C library that may be called in an
+                // exit handler; the second one does not return.
+                unsafe {
+                    libc::fflush(std::ptr::null_mut());
+                    libc::_exit(status);
+                }
+            }
+        }
+        static ONCE: Once = Once::new();
+        // SAFETY: registers a function that stays as long as this library,
+        // which is never unloaded.
+        ONCE.call_once(|| unsafe {
+            on_exit(leave, std::ptr::null_mut());
+        });
+    }
+
+    /// Other C libraries do not tell a handler the status to leave with.
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    pub(super) fn install() {}
 }
 
 fn begin() {
