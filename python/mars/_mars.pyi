@@ -1,5 +1,7 @@
 from typing import Any
 
+__all__ = ["__version__", "execute", "order", "pool_size", "shutdown"]
+
 __version__: str
 
 def execute(

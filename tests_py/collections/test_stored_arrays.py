@@ -9,8 +9,8 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-
 from handed import assert_same_value, handed
+
 from mars.contrib.dask.materialize import materialize
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import dask.array as da
 import pytest
-
 from handed import handed
+
 from mars.contrib.dask import materialize as module
 from mars.contrib.dask._gc import gc_paused
 

@@ -15,11 +15,11 @@ import pytest
 from dask import delayed
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
-
 from handed import assert_same_graph, assert_same_value, handed, needed
+from support import add, inc
+
 from mars.contrib.dask import materialize as module
 from mars.contrib.dask.materialize import materialize
-from support import add, inc
 
 pytestmark = pytest.mark.filterwarnings("ignore:Computing mixed collections:UserWarning")
 

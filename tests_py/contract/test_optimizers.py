@@ -18,15 +18,15 @@ from dask._task_spec import Alias, DataNode, Task, TaskRef
 from dask.base import DaskMethodsMixin
 from dask.blockwise import Blockwise, BlockwiseDepDict, blockwise
 from dask.highlevelgraph import HighLevelGraph
-
 from handed import assert_same_graph, assert_same_value, handed
+from support import add, inc
+
 from mars.contrib.dask import _arrays, _bags, _blockwise
 from mars.contrib.dask import materialize as module
 from mars.contrib.dask._blockwise import blockwise_tasks
 from mars.contrib.dask._flatten import flatten_layers
 from mars.contrib.dask._known import has_steps
 from mars.contrib.dask.materialize import materialize
-from support import add, inc
 
 # Arrays.
 

@@ -55,9 +55,7 @@ def execute_reporting(
         try:
             report.start()
             run = dsk if not known else _options.with_known(dsk, known)
-            results = execute(
-                run, keys, limit, on_main_thread, rerun_exceptions_locally, report
-            )
+            results = execute(run, keys, limit, on_main_thread, rerun_exceptions_locally, report)
             succeeded = True
             return results
         finally:
@@ -122,9 +120,7 @@ class _Report:
         for hook in self._pretask:
             hook(key, self.dsk, self.state)
 
-    def finished(
-        self, key: Key, result: Any, worker: int, ready: list[Key], released: list[Key]
-    ) -> None:
+    def finished(self, key: Key, result: Any, worker: int, ready: list[Key], released: list[Key]) -> None:
         """`key` has run: called by the engine."""
         state = self.state
         state["cache"][key] = result

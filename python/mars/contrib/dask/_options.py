@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,13 +63,11 @@ def worker_limit(num_workers: Any, pool: Any) -> int:
     if num_workers is None:
         num_workers = config.get("num_workers", None)
     if num_workers is None:
-        return system.CPU_COUNT
+        num_workers = system.CPU_COUNT
     try:
-        limit = num_workers.__index__()
-    except AttributeError:
-        raise TypeError(
-            f"num_workers must be a whole number of at least 1, not {num_workers!r}"
-        ) from None
+        limit = operator.index(num_workers)
+    except TypeError:
+        raise TypeError(f"num_workers must be a whole number of at least 1, not {num_workers!r}") from None
     if limit < 1:
         raise ValueError(f"num_workers must be at least 1, not {num_workers!r}")
     return limit

@@ -99,9 +99,7 @@ def mars_scheduler(
     on_main_thread = threading.current_thread() is threading.main_thread()
     if callbacks is not None or Callback.active:
         graph = materialize(dsk, stock=True)
-        return execute_reporting(
-            graph, keys, limit, on_main_thread, bool(rerun_exceptions_locally), callbacks, cache
-        )
+        return execute_reporting(graph, keys, limit, on_main_thread, bool(rerun_exceptions_locally), callbacks, cache)
     graph = materialize(dsk)
     if cache:
         graph = _options.with_known(graph, cache)
