@@ -138,6 +138,8 @@ pub(super) struct NoThreads;
 fn build(size: usize) -> Result<ThreadPool, NoThreads> {
     let builder = ThreadPoolBuilder::new()
         .num_threads(size)
+        // As much as a thread of Python's own mostly has: tasks nest on it.
+        .stack_size(16 << 20)
         .thread_name(|i| format!("mars-worker-{i}"))
         .start_handler(|_| {
             if let Some(hooks) = HOOKS.get() {

@@ -26,7 +26,7 @@ use pyo3::prelude::*;
 /// The native part of Dask on Mars.
 #[pymodule(gil_used = false)]
 fn _mars(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    threads::install();
+    threads::install(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(execute::execute, module)?)?;
     module.add_function(wrap_pyfunction!(execute::order, module)?)?;

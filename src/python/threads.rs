@@ -15,7 +15,11 @@ static FINALIZER: AtomicU64 = AtomicU64::new(0);
 /// Threads that use the interpreter in a place where they must not be ended.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
+/// Whether workers keep their thread states: see [`install`].
+static KEEP_STATES: AtomicBool = AtomicBool::new(true);
+
 thread_local! {
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
     static STATE: Cell<*mut ffi::PyThreadState> = const { Cell::new(ptr::null_mut()) };
 }
 
@@ -24,9 +28,18 @@ thread_local! {
 /// A worker keeps one interpreter thread state for its life: making one for
 /// every session would cost more than a small task, and lose what tasks keep
 /// in `threading.local`.
-pub(super) fn install() {
+///
+/// Not so on a free-threaded interpreter. There an object that another thread
+/// lets go of is freed by the thread that made it, when that runs Python again:
+/// what an idle worker has made would stay in memory. Without a thread state the
+/// maker counts as gone, and the object is freed at once.
+pub(super) fn install(py: Python<'_>) -> PyResult<()> {
+    let disabled =
+        (py.import("sysconfig")?).call_method1("get_config_var", ("Py_GIL_DISABLED",))?;
+    KEEP_STATES.store(!disabled.is_truthy()?, Ordering::Relaxed);
     pool::set_thread_hooks(ThreadHooks { begin, end });
     exit_handler::install();
+    Ok(())
 }
 
 /// Leaves the process at once, after Python has gone, if tasks still run.
@@ -68,6 +81,10 @@ mod exit_handler {
 }
 
 fn begin() {
+    IS_WORKER.set(true);
+    if !KEEP_STATES.load(Ordering::Relaxed) {
+        return;
+    }
     park_at_exit();
     // SAFETY: a new thread of ours, not attached. The state made here stays
     // until `end`, for later attachments of this thread to find.
@@ -101,7 +118,7 @@ pub(super) fn ident() -> u64 {
 
 /// Whether the calling thread belongs to the pool.
 pub(super) fn is_worker() -> bool {
-    !STATE.get().is_null()
+    IS_WORKER.get()
 }
 
 /// Whether the interpreter is going away.
