@@ -93,7 +93,8 @@ def test_zarr_round_trip(tmp_path: Path, ours: Callable):
 
 @pytest.mark.parametrize("engine", ["h5netcdf", "netcdf4"])
 def test_netcdf_round_trip(tmp_path: Path, ours: Callable, engine: str):
-    pytest.importorskip({"netcdf4": "netCDF4"}.get(engine, engine))
+    for package in {"netcdf4": ["netCDF4"], "h5netcdf": ["h5netcdf", "h5py"]}[engine]:
+        pytest.importorskip(package)
     path = str(tmp_path / "data.nc")
     dataset().to_netcdf(path, engine=engine)
     with xr.open_dataset(path, engine=engine, chunks={"time": 50}) as back:
