@@ -10,7 +10,7 @@ use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Called on a worker thread when it begins and when it ends.
 #[derive(Debug, Clone, Copy)]
@@ -57,12 +57,7 @@ pub fn set_thread_hooks(hooks: ThreadHooks) {
 fn state() -> MutexGuard<'static, State> {
     let mut state = STATE.load(Ordering::Acquire);
     if state.is_null() {
-        static ONCE: Once = Once::new();
-        // SAFETY: registers a handler that only stores to atomics, which is
-        // async-signal-safe as a fork handler must be.
-        ONCE.call_once(|| unsafe {
-            libc::pthread_atfork(None, None, Some(forget_in_child));
-        });
+        forget_pool_in_children();
         let fresh = Box::into_raw(Box::new(Mutex::new(State::default())));
         match STATE.compare_exchange(state, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => state = fresh,
@@ -81,6 +76,22 @@ fn state() -> MutexGuard<'static, State> {
         .unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Makes forked children start without a pool; only the first call counts.
+#[cfg(unix)]
+fn forget_pool_in_children() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // SAFETY: registers a handler that only stores to atomics, which is
+    // async-signal-safe as a fork handler must be.
+    ONCE.call_once(|| unsafe {
+        libc::pthread_atfork(None, None, Some(forget_in_child));
+    });
+}
+
+/// There is no fork.
+#[cfg(not(unix))]
+fn forget_pool_in_children() {}
+
+#[cfg(unix)]
 extern "C" fn forget_in_child() {
     STATE.store(ptr::null_mut(), Ordering::Release);
     WAITING.store(0, Ordering::Release);
