@@ -166,8 +166,9 @@ impl<R: Runner> Run<R> {
     /// Runs all tasks and returns when the last one has finished, or when the
     /// run has stopped; tasks still running then are left to themselves.
     ///
-    /// `poll` is called from time to time on the calling thread, if that waits;
-    /// an error from it stops the run. The calling thread must not be attached.
+    /// `poll` is called from time to time on the calling thread, while it has no
+    /// task to run; an error from it stops the run. The calling thread must not
+    /// be attached.
     pub fn execute(
         self: &Arc<Self>,
         mut poll: impl FnMut() -> Result<(), R::Error>,
@@ -178,10 +179,7 @@ impl<R: Runner> Run<R> {
         self.link_to_outer();
         worker::invite(self);
         let interrupted = match self.options.caller {
-            Caller::Helps => {
-                self.help_until_ended();
-                None
-            }
+            Caller::Helps => self.help_until_ended(&mut poll).err(),
             Caller::Waits => self.wait_until_ended(&mut poll).err(),
         };
         self.conclude(interrupted)
@@ -195,23 +193,33 @@ impl<R: Runner> Run<R> {
         }
     }
 
-    fn help_until_ended(self: &Arc<Self>) {
+    fn help_until_ended(
+        self: &Arc<Self>,
+        poll: &mut impl FnMut() -> Result<(), R::Error>,
+    ) -> Result<(), R::Error> {
         loop {
             worker::work(self, Role::Caller);
             let mut progress = self.lock();
-            while !self.has_ended() && !self.caller_has_work(&progress) {
+            let mut slept_long = false;
+            while !self.has_ended() && !self.caller_has_work(&progress) && !slept_long {
                 progress.caller_sleeps = true;
                 // It was called, and another thread has taken the task.
                 progress.caller_comes = false;
-                progress = (self.changed.wait(progress)).unwrap_or_else(PoisonError::into_inner);
+                let (guard, timeout) = (self.changed.wait_timeout(progress, POLL))
+                    .unwrap_or_else(PoisonError::into_inner);
+                progress = guard;
                 progress.caller_sleeps = false;
+                slept_long = timeout.timed_out();
             }
             progress.caller_comes = true;
             drop(progress);
             if self.has_ended() {
-                return;
+                return Ok(());
             }
             worker::rerun_failed(self);
+            if slept_long {
+                poll()?;
+            }
         }
     }
 

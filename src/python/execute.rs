@@ -37,7 +37,11 @@ pub(super) fn execute<'py>(
     let mut wanted = Wanted::new(keys)?;
     let options = options(limit, on_main_thread, rerun_exceptions_locally);
     let run = prepare(py, &inside, dsk, &mut wanted, options)?;
-    let poll = || Python::attach(|py| py.check_signals());
+    // Signals are for the main thread, also where it helps in a nested run.
+    let poll = || match on_main_thread {
+        true => Python::attach(|py| py.check_signals()),
+        false => Ok(()),
+    };
     let ended = match observer {
         None => inside.outside(py, || run.execute(poll)),
         Some(observer) => {
