@@ -137,6 +137,9 @@ impl<R: Runner> Run<R> {
         outcome: Outcome<R::Error>,
     ) -> Result<(), R::Error> {
         let task = outcome.task;
+        if self.lock().scheduler.phase() != Phase::Running {
+            return Ok(()); // one of the same batch has failed before
+        }
         let result = match outcome.result {
             Err(_) if self.options().rerun_on_caller => self.rerun(task),
             result => result,

@@ -1,7 +1,7 @@
 //! The one pool of worker threads that all runs share.
 //!
 //! Always: at most one pool takes new work; it has as many threads as the
-//! largest run asked for, and none of them is stuck in a run that nobody waits
+//! largest run had work for, and none of them is stuck in a run that nobody waits
 //! for. A pool that cannot keep this (it is too small, or a cancelled task
 //! still occupies a worker) is replaced; the old threads end when their last
 //! task does. A forked child starts without a pool.
@@ -47,6 +47,13 @@ struct State {
     epoch: usize,
     /// Workers of the present pool that run a task of an abandoned run.
     stuck: usize,
+}
+
+/// As many threads as the machine has cores, and some more: so many are made
+/// without asking whether there is work for all.
+pub(super) fn usual_size() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    4 * *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Sets what every worker thread does first and last; the first call counts.

@@ -88,6 +88,10 @@ fn wanted<E>(progress: &Progress<E>, options: Options) -> usize {
 }
 
 fn send_invitations<R: Runner>(run: &Arc<Run<R>>, count: usize) {
+    if count == 0 {
+        return;
+    }
+    let threads = threads_for(run);
     for _ in 0..count {
         // Weak, because an invitation may wait behind a task that never ends.
         let run_ref = Arc::downgrade(run);
@@ -96,11 +100,23 @@ fn send_invitations<R: Runner>(run: &Arc<Run<R>>, count: usize) {
                 work(&run, Role::Invited);
             }
         };
-        if pool::spawn(run.options().limit, job).is_err() {
+        if pool::spawn(threads, job).is_err() {
             // No thread to be had: the caller starves and then helps itself.
             run.lock().invited -= 1;
         }
     }
+}
+
+/// How many threads the pool should have for `run`: its limit, unless that is
+/// far more than there is work for.
+fn threads_for<R: Runner>(run: &Run<R>) -> usize {
+    let limit = run.options().limit;
+    if limit <= pool::usual_size() {
+        return limit;
+    }
+    let progress = run.lock();
+    let busy = progress.active + progress.invited;
+    limit.min(busy.next_power_of_two().max(pool::usual_size()))
 }
 
 /// Works for `run` until it has nothing to do or has ended.

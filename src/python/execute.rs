@@ -33,7 +33,7 @@ pub(super) fn execute<'py>(
     rerun_exceptions_locally: bool,
     observer: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let inside = Inside::enter(py);
+    let inside = Inside::enter(py)?;
     let mut wanted = Wanted::new(keys)?;
     let options = options(limit, on_main_thread, rerun_exceptions_locally);
     let run = prepare(py, &inside, dsk, &mut wanted, options)?;

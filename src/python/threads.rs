@@ -1,6 +1,7 @@
 //! What the interpreter needs to know of our threads, and they of it.
 
 use crate::executor::pool::{self, ThreadHooks};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::Cell;
@@ -155,16 +156,24 @@ fn park() -> ! {
 pub(super) struct Inside(());
 
 impl Inside {
-    /// For an attached thread. Does not return if the thread must stay out.
-    pub(super) fn enter(_py: Python<'_>) -> Self {
+    /// For an attached thread. At exit a thread that somebody may wait for gets
+    /// an exception, as from Dask's own pools; others do not return.
+    pub(super) fn enter(py: Python<'_>) -> PyResult<Self> {
         INSIDE.fetch_add(1, Ordering::SeqCst);
-        if !may_attach() {
-            INSIDE.fetch_sub(1, Ordering::SeqCst);
-            // SAFETY: attached, and this thread never uses the interpreter again.
-            unsafe { ffi::PyEval_SaveThread() };
-            park();
+        let inside = Inside(());
+        if may_attach() {
+            return Ok(inside);
         }
-        Inside(())
+        let thread = (py.import("threading")?).call_method0("current_thread")?;
+        if !thread.getattr("daemon")?.is_truthy()? {
+            return Err(PyRuntimeError::new_err(
+                "cannot compute in another thread while the interpreter exits",
+            ));
+        }
+        drop(inside);
+        // SAFETY: attached, and this thread never uses the interpreter again.
+        unsafe { ffi::PyEval_SaveThread() };
+        park();
     }
 
     /// Calls `work` outside, detached from the interpreter.

@@ -13,10 +13,12 @@ from typing import Any
 
 import dask
 import dask.bag
+import dask.callbacks
 import pytest
 from dask._task_spec import Task, TaskRef
 from support import inc
 
+from mars._mars import pool_size
 from mars.contrib.dask import mars_scheduler
 
 # -- Unknown keywords ------------------------------------------------------------------------------------------------
@@ -218,6 +220,29 @@ def test_failing_task_is_run_again_where_a_debugger_stops(how: str):
             mars_scheduler(graph, "fail", **keywords)
     assert [argument for argument, _ in runs] == [3, 3]
     assert runs[-1][1] == threading.get_ident()
+
+
+@pytest.mark.parametrize("callbacks", [None, [dask.callbacks.Callback(posttask=lambda *_: None)]])
+def test_only_the_first_of_two_failing_tasks_is_run_again(callbacks: Any):
+    both_run = threading.Barrier(2)
+    again: list[int] = []
+
+    def fail(number: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            again.append(number)
+        else:
+            both_run.wait(20)
+        raise ZeroDivisionError
+
+    graph = {number: (fail, 10 + number) for number in range(2)}
+    with pytest.raises(ZeroDivisionError):
+        mars_scheduler(graph, [0, 1], num_workers=2, rerun_exceptions_locally=True, callbacks=callbacks)
+    assert len(again) == 1
+
+
+def test_many_workers_are_not_made_for_little_work():
+    assert mars_scheduler({"x": (inc, 1), "y": (inc, 2)}, ["x", "y"], num_workers=3_000) == (2, 3)
+    assert pool_size() < 100
 
 
 def test_failing_task_is_run_once_unless_asked_for():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from support import run, run_well
 
@@ -135,6 +137,30 @@ def test_exit_while_other_threads_start_computing():
         started.acquire()
     """
     assert run_well(source) == []
+
+
+def test_thread_that_an_exit_handler_waits_for_gets_an_error():
+    """It would wait for ever if the thread were held up; a handler registered before ours runs after it."""
+    source = """
+    import atexit
+    def late():
+        def compute():
+            try:
+                mars_scheduler({"x": (abs, -1)}, "x")
+            except RuntimeError:
+                say("refused")
+        thread = threading.Thread(target=compute)
+        thread.start()
+        thread.join()
+        say("joined")
+    atexit.register(late)
+    from mars.contrib.dask import mars_scheduler
+    """
+    done = run(source)
+    assert done.returncode == 0, done
+    # From CPython 3.12 on no thread starts any more at that time.
+    if sys.version_info < (3, 12):
+        assert done.stdout.splitlines() == ["refused", "joined"]
 
 
 def test_thread_that_is_no_daemon_ends_its_compute_first():
