@@ -120,6 +120,35 @@ def test_ctrl_c_again_and_again():
     assert running.lines.count("started") == 10
 
 
+def test_ctrl_c_reaches_a_main_thread_that_waits_inside_a_task():
+    """It runs the failed task again, which waits for a nested compute whose other task hangs."""
+    source = """
+    from mars.contrib.dask import mars_scheduler
+    hanging = threading.Event()
+    def inner():
+        if threading.current_thread() is threading.main_thread():
+            hanging.wait(20)
+            say("waiting")
+        else:
+            hanging.set()
+            hang()
+    def outer():
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError
+        mars_scheduler({"a": (inner,), "b": (inner,)}, ["a", "b"], num_workers=2)
+    try:
+        mars_scheduler({"outer": (outer,)}, "outer", num_workers=2, rerun_exceptions_locally=True)
+    except KeyboardInterrupt:
+        say("raised", time.monotonic())
+    sys.exit(7)
+    """
+    with script(source) as running:
+        running.read_until("waiting")
+        sent = running.interrupt()
+        assert float(running.read_until("raised").split()[1]) - sent < AT_ONCE
+        assert running.finish() == (7, "")
+
+
 def test_ctrl_c_does_not_disturb_computes_of_other_threads():
     source = """
     from mars.contrib.dask import mars_scheduler

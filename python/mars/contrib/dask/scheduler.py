@@ -56,8 +56,11 @@ def mars_scheduler(
         Run a failing task once more, on the calling thread, where a debugger can
         stop. What comes of that counts. Default: the setting of this name.
     **kwargs
-        Keywords for other schedulers are accepted. Unknown ones are named once in
-        the log ``mars``, with the nearest known option.
+        Keywords by which other schedulers choose how tasks and results travel
+        (``chunksize``, ``get_id``, ``dumps``, ``loads``, ``pack_exception``,
+        ``raise_exception``, ...) mean nothing here: nothing travels. They are
+        accepted. Unknown keywords are named once in the log ``mars``, with the
+        nearest known option.
 
     Returns
     -------
