@@ -307,6 +307,21 @@ impl<R: Runner> Run<R> {
         result
     }
 
+    /// Waits a moment for workers that have left but still hold the run, so that
+    /// everything it keeps goes with the caller's reference. Does not wait for
+    /// workers that are in a task.
+    pub fn await_leavers(self: &Arc<Self>) {
+        /// A worker that has left does nothing more that could take long; it
+        /// may have been taken off its core.
+        const PATIENCE: u32 = 10_000;
+        for _ in 0..PATIENCE {
+            if Arc::strong_count(self) == 1 || self.lock().active > 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// Lets results go, from a thread that is not attached.
     pub(super) fn release(&self, tasks: &[TaskId]) {
         if !tasks.is_empty() {

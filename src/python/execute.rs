@@ -43,10 +43,18 @@ pub(super) fn execute<'py>(
         false => Ok(()),
     };
     let ended = match observer {
-        None => inside.outside(py, || run.execute(poll)),
+        None => inside.outside(py, || {
+            let ended = run.execute(poll);
+            run.await_leavers();
+            ended
+        }),
         Some(observer) => {
             let mut observer = PythonObserver::begin(&run, observer)?;
-            inside.outside(py, || run.execute_observed(&mut observer, poll))
+            inside.outside(py, || {
+                let ended = run.execute_observed(&mut observer, poll);
+                run.await_leavers();
+                ended
+            })
         }
     };
     match ended {
