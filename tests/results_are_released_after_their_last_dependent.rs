@@ -80,7 +80,7 @@ proptest! {
                         let i = due.iter().position(|t| *t == event.task);
                         due.swap_remove(i.unwrap_or_else(|| panic!("too early: {event:?}")));
                     }
-                    What::Failed => panic!("{event:?}"),
+                    What::Promised | What::Failed => panic!("{event:?}"),
                 }
             }
             assert!(due.is_empty());

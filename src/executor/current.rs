@@ -9,6 +9,8 @@ use std::sync::Weak;
 /// Something that can be told to start nothing more.
 pub(super) trait Stop: Send + Sync {
     fn stop(&self);
+    /// Whether nothing more will start.
+    fn has_stopped(&self) -> bool;
     /// Remembers a nested run, to be stopped with this one.
     fn adopt(&self, nested: Weak<dyn Stop>);
 }
@@ -20,6 +22,12 @@ thread_local! {
 /// Whether the calling thread is inside a task of some run.
 pub fn in_task() -> bool {
     CURRENT.with_borrow(|stack| !stack.is_empty())
+}
+
+/// Whether the run whose task the calling thread is in has stopped: nobody
+/// waits for what the task does.
+pub fn is_stopped() -> bool {
+    current().is_some_and(|run| run.upgrade().is_none_or(|run| run.has_stopped()))
 }
 
 /// The run whose task the calling thread is in.

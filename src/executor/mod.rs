@@ -7,15 +7,21 @@
 //! interpreter lock, wake up, are cancelled and end is told in `README.md`
 //! beside this file.
 
+mod background;
 mod current;
+pub mod fork;
 mod observed;
+mod per_process;
 pub mod pool;
+mod promise;
 mod run;
 mod runner;
+pub mod timer;
 mod worker;
 
-pub use current::in_task;
+pub use current::{in_task, is_stopped};
 pub use observed::Observer;
+pub use promise::{Later, Promise};
 pub use run::{Caller, Ended, Options, Run};
-pub use runner::Runner;
+pub use runner::{Ran, Runner};
 pub use worker::anybody_works;

@@ -7,7 +7,7 @@
 
 use super::run::{Ended, Run};
 use super::worker::{self, Role};
-use super::{Caller, Runner};
+use super::{Caller, Ran, Runner};
 use crate::graph::TaskId;
 use crate::scheduler::{Phase, TaskState};
 use std::collections::VecDeque;
@@ -113,7 +113,7 @@ impl<R: Runner> Run<R> {
             {
                 let mut progress = self.lock();
                 if !progress.has_outcomes() && progress.scheduler.phase() == Phase::Running {
-                    (progress, starved) = self.sleep(progress);
+                    (progress, starved) = self.sleep(progress, None);
                 }
                 if let Some(gate) = &mut progress.gate
                     && !gate.outcomes.is_empty()
@@ -141,7 +141,11 @@ impl<R: Runner> Run<R> {
             return Ok(()); // one of the same batch has failed before
         }
         let result = match outcome.result {
-            Err(_) if self.options().rerun_on_caller => self.rerun(task),
+            Err(_) if self.options().rerun_on_caller => match self.rerun(task) {
+                Ok(Ran::Promised) => return Ok(()),
+                Ok(Ran::Finished) => Ok(()),
+                Err(error) => Err(error),
+            },
             result => result,
         };
         let mut released = Vec::new();

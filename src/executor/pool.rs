@@ -6,10 +6,10 @@
 //! still occupies a worker) is replaced; the old threads end when their last
 //! task does. A forked child starts without a pool.
 
+use super::per_process::PerProcess;
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use std::collections::VecDeque;
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Called on a worker thread when it begins and when it ends.
@@ -33,9 +33,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// take the oldest job, and who asks again comes last.
 type Queue = Mutex<VecDeque<Job>>;
 
-/// The state of this process. A forked child leaks its parent's and starts
-/// with none, because the parent's threads and locks did not come along.
-static STATE: AtomicPtr<Mutex<State>> = AtomicPtr::new(ptr::null_mut());
+static STATE: PerProcess<State> = PerProcess::new();
 
 #[derive(Default)]
 struct State {
@@ -62,47 +60,14 @@ pub fn set_thread_hooks(hooks: ThreadHooks) {
 }
 
 fn state() -> MutexGuard<'static, State> {
-    let mut state = STATE.load(Ordering::Acquire);
-    if state.is_null() {
-        forget_pool_in_children();
-        let fresh = Box::into_raw(Box::new(Mutex::new(State::default())));
-        match STATE.compare_exchange(state, fresh, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => state = fresh,
-            Err(theirs) => {
-                // SAFETY: `fresh` came from Box::into_raw above and lost the
-                // race, so nobody else has seen it.
-                drop(unsafe { Box::from_raw(fresh) });
-                state = theirs;
-            }
-        }
-    }
-    // SAFETY: a pointer stored in STATE came from Box::into_raw and is never
-    // freed: the process or the forked child keeps it for ever.
-    unsafe { &*state }
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+    STATE.lock()
 }
 
-/// Makes forked children start without a pool; only the first call counts.
+/// A forked child has no pool.
 #[cfg(unix)]
-fn forget_pool_in_children() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    // SAFETY: registers a handler that only stores to atomics, which is
-    // async-signal-safe as a fork handler must be.
-    ONCE.call_once(|| unsafe {
-        libc::pthread_atfork(None, None, Some(forget_in_child));
-    });
-}
-
-/// There is no fork.
-#[cfg(not(unix))]
-fn forget_pool_in_children() {}
-
-#[cfg(unix)]
-extern "C" fn forget_in_child() {
-    STATE.store(ptr::null_mut(), Ordering::Release);
+pub(super) fn forget() {
+    STATE.forget();
     WAITING.store(0, Ordering::Release);
-    super::worker::forget_workers();
 }
 
 /// Runs `job` on a worker of a pool with at least `size` workers, none stuck.
@@ -203,6 +168,19 @@ pub(super) fn regain(epoch: usize) {
     if state.epoch == epoch {
         state.stuck = state.stuck.saturating_sub(1);
     }
+}
+
+/// Lets the threads of the pool end when they have done what they have; the next
+/// run makes another pool.
+pub fn retire() {
+    let pool = {
+        let mut state = state();
+        state.size = 0;
+        state.stuck = 0;
+        // A call for each invitation is already with the old threads.
+        state.pool.take()
+    };
+    drop(pool);
 }
 
 /// The number of threads of the present pool; 0 before the first run.

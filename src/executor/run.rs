@@ -1,16 +1,18 @@
 //! One computation, from its first task to its end.
 
+use super::background::Background;
 use super::current::{self, Stop, Working};
 use super::observed::Gate;
 use super::pool;
-use super::runner::Runner;
+use super::promise::Later;
+use super::runner::{Ran, Runner};
 use super::worker::{self, Role};
 use crate::graph::{TaskGraph, TaskId};
 use crate::scheduler::{Phase, Scheduler};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a waiting caller looks for signals.
 const POLL: Duration = Duration::from_millis(50);
@@ -69,6 +71,7 @@ pub struct Run<R: Runner> {
     /// Nothing more will happen that the caller waits for.
     ended: AtomicBool,
     nested: Mutex<Vec<Weak<dyn Stop>>>,
+    pub(super) background: Mutex<Option<Background<R>>>,
 }
 
 /// What changes while a run goes on.
@@ -82,6 +85,8 @@ pub(super) struct Progress<E> {
     pub(super) caller_sleeps: bool,
     /// The caller helps, and is on its way to take a task.
     pub(super) caller_comes: bool,
+    /// A thread has joined and helps.
+    pub(super) has_helper: bool,
     /// The first failure.
     pub(super) failure: Option<(TaskId, E)>,
     /// Failed tasks that the caller shall run once more.
@@ -132,6 +137,7 @@ impl<R: Runner> Run<R> {
                 invited: 0,
                 caller_sleeps: false,
                 caller_comes: options.caller == Caller::Helps,
+                has_helper: false,
                 failure: None,
                 to_rerun: Vec::new(),
                 leftover: Vec::new(),
@@ -142,6 +148,7 @@ impl<R: Runner> Run<R> {
             changed: Condvar::new(),
             ended: AtomicBool::new(false),
             nested: Mutex::new(Vec::new()),
+            background: Mutex::new(None),
         })
     }
 
@@ -153,6 +160,13 @@ impl<R: Runner> Run<R> {
     /// A copy of the graph.
     pub fn graph(&self) -> TaskGraph {
         self.lock().scheduler.graph().clone()
+    }
+
+    /// How many tasks have finished, of how many.
+    pub fn counts(&self) -> (usize, usize) {
+        let progress = self.lock();
+        let total = progress.scheduler.graph().len();
+        (total - progress.scheduler.unfinished(), total)
     }
 
     pub(super) fn options(&self) -> Options {
@@ -180,20 +194,20 @@ impl<R: Runner> Run<R> {
         worker::invite(self);
         let interrupted = match self.options.caller {
             Caller::Helps => self.help_until_ended(&mut poll).err(),
-            Caller::Waits => self.wait_until_ended(&mut poll).err(),
+            Caller::Waits => self.wait_until_ended(None, &mut poll).err(),
         };
         self.conclude(interrupted)
     }
 
-    /// Stops with the run inside whose task this one was made, if any.
-    pub(super) fn link_to_outer(self: &Arc<Self>) {
+    /// Makes the run stop with the one inside whose task it was made, if any.
+    pub fn link_to_outer(self: &Arc<Self>) {
         if let Some(outer) = current::current().and_then(|outer| outer.upgrade()) {
             let this: Arc<dyn Stop> = self.clone();
             outer.adopt(Arc::downgrade(&this));
         }
     }
 
-    fn help_until_ended(
+    pub(super) fn help_until_ended(
         self: &Arc<Self>,
         poll: &mut impl FnMut() -> Result<(), R::Error>,
     ) -> Result<(), R::Error> {
@@ -228,13 +242,15 @@ impl<R: Runner> Run<R> {
             || (progress.startable() > 0 && progress.active < self.options.limit)
     }
 
-    fn wait_until_ended(
+    /// Says whether the run has ended; false only if `deadline` has passed.
+    pub(super) fn wait_until_ended(
         self: &Arc<Self>,
+        deadline: Option<Instant>,
         poll: &mut impl FnMut() -> Result<(), R::Error>,
-    ) -> Result<(), R::Error> {
+    ) -> Result<bool, R::Error> {
         for _ in 0..SPINS {
             if self.has_ended() {
-                return Ok(());
+                return Ok(true);
             }
             std::hint::spin_loop();
         }
@@ -242,14 +258,17 @@ impl<R: Runner> Run<R> {
             let mut starved = false;
             let progress = self.lock();
             if !self.has_ended() && progress.to_rerun.is_empty() {
-                let (progress, left_alone) = self.sleep(progress);
+                let (progress, left_alone) = self.sleep(progress, deadline);
                 drop(progress);
                 starved = left_alone;
             } else {
                 drop(progress);
             }
             if self.has_ended() {
-                return Ok(());
+                return Ok(true);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
             }
             worker::rerun_failed(self);
             if starved {
@@ -260,13 +279,18 @@ impl<R: Runner> Run<R> {
     }
 
     /// Sleeps until something changes, at most until it is time to look for
-    /// signals. Says whether ready tasks were left without any worker meanwhile.
+    /// signals or `deadline`. Says whether ready tasks were left without any
+    /// worker meanwhile.
     pub(super) fn sleep<'a>(
         &self,
         progress: MutexGuard<'a, Progress<R::Error>>,
+        deadline: Option<Instant>,
     ) -> (MutexGuard<'a, Progress<R::Error>>, bool) {
         let idle = progress.active == 0;
         let pause = if idle { STARVED } else { POLL };
+        let pause = deadline.map_or(pause, |deadline| {
+            pause.min(deadline.saturating_duration_since(Instant::now()))
+        });
         let (progress, timeout) =
             (self.changed.wait_timeout(progress, pause)).unwrap_or_else(PoisonError::into_inner);
         let starved =
@@ -334,10 +358,10 @@ impl<R: Runner> Run<R> {
     }
 
     /// Runs `task`, which failed, once more on the calling thread.
-    pub(super) fn rerun(self: &Arc<Self>, task: TaskId) -> Result<(), R::Error> {
+    pub(super) fn rerun(self: &Arc<Self>, task: TaskId) -> Result<Ran, R::Error> {
         let _working = self.working();
         catch_unwind(AssertUnwindSafe(|| {
-            self.runner.attach(|token| self.runner.run(token, task))
+            (self.runner).attach(|token| self.runner.run(token, task, Later::new(self, task)))
         }))
         .unwrap_or_else(|payload| Err(self.runner.panicked(task, payload)))
     }
@@ -356,7 +380,7 @@ impl<R: Runner> Run<R> {
         }
     }
 
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
@@ -367,6 +391,7 @@ impl<R: Runner> Run<R> {
         // or is already waiting to be woken.
         drop(self.lock());
         self.changed.notify_all();
+        self.end_in_background();
     }
 
     /// Wakes the caller to look for something to do.
@@ -386,6 +411,10 @@ impl<R: Runner> Stop for Run<R> {
             self.announce_end();
             self.stop_nested();
         }
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.lock().scheduler.phase() == Phase::Stopped
     }
 
     fn adopt(&self, nested: Weak<dyn Stop>) {

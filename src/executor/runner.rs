@@ -1,15 +1,26 @@
 //! Who runs a task.
 
+use super::promise::Later;
 use crate::graph::TaskId;
 use std::any::Any;
+
+/// What came of running a task, if it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    /// Its result is there.
+    Finished,
+    /// Somebody keeps a [`Promise`](super::Promise), and settles it later.
+    Promised,
+}
 
 /// Runs tasks and keeps their results.
 ///
 /// The executor decides when and on which thread; a runner knows what a task
 /// does and where results live. The executor promises that
 ///
-/// * [`run`](Runner::run) is called once a task, after it returned `Ok` for all
-///   dependencies of that task, none of which was released since;
+/// * [`run`](Runner::run) is called once a task, or once more for every
+///   [`Promise::again`](super::Promise::again), after all dependencies of that task
+///   have finished, none of which was released since;
 /// * [`release`](Runner::release) is called once at most, when no running task
 ///   and no task still to run reads the result, and the caller did not ask for it;
 /// * none of its own locks is held during any of these calls.
@@ -31,8 +42,15 @@ pub trait Runner: Send + Sync + 'static {
     /// stands for. Called now and then between tasks.
     fn breathe(&self, token: Self::Token<'_>);
 
-    /// Runs `task` and keeps its result.
-    fn run(&self, token: Self::Token<'_>, task: TaskId) -> Result<(), Self::Error>;
+    /// Runs `task` and keeps its result, or promises one.
+    fn run(
+        &self,
+        token: Self::Token<'_>,
+        task: TaskId,
+        later: Later<'_, Self>,
+    ) -> Result<Ran, Self::Error>
+    where
+        Self: Sized;
 
     /// Lets the result of `task` go.
     fn release(&self, token: Self::Token<'_>, task: TaskId);

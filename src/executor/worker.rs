@@ -5,7 +5,7 @@
 //! by a run that has nothing for it. Whoever makes tasks ready invites others.
 
 use super::run::{Progress, Run};
-use super::{Options, Runner, pool};
+use super::{Later, Options, Ran, Runner, pool};
 use crate::graph::TaskId;
 use crate::scheduler::Phase;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -160,15 +160,21 @@ fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: T
     let mut released = Vec::new();
     let mut task = first;
     loop {
-        let result = catch_unwind(AssertUnwindSafe(|| runner.run(token, task)))
+        let later = Later::new(run, task);
+        let ran = catch_unwind(AssertUnwindSafe(|| runner.run(token, task, later)))
             .unwrap_or_else(|payload| Err(runner.panicked(task, payload)));
         let tick = pace.tick();
         let yields = tick.slice_over && role == Role::Invited && pool::is_contended();
-        let done = Done {
+        let done = match ran {
+            Ok(Ran::Promised) => None,
+            Ok(Ran::Finished) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
+        .map(|result| Done {
             task,
             thread,
             result,
-        };
+        });
         let step = step(run, role, done, yields, &mut released);
         if step.wake_caller {
             run.wake_caller();
@@ -223,11 +229,12 @@ enum Why {
     Reruns,
 }
 
-/// Under the lock: settles the task that has run and takes the next one.
+/// Under the lock: settles the task that has run, unless it is promised for
+/// later, and takes the next one.
 fn step<R: Runner>(
     run: &Run<R>,
     role: Role,
-    done: Done<R::Error>,
+    done: Option<Done<R::Error>>,
     yields: bool,
     released: &mut Vec<TaskId>,
 ) -> Step<R::Error> {
@@ -236,18 +243,16 @@ fn step<R: Runner>(
     let mut wake_caller = false;
     let mut unwanted = None;
     let mut handed_over = false;
-    let running = progress.scheduler.phase() == Phase::Running;
-    match (&mut progress.gate, done.result) {
-        (Some(gate), result) if running => {
-            gate.outcomes.push(Done { result, ..done });
-            wake_caller = role == Role::Invited;
+    if let Some(done) = done {
+        let came_from_pool = role == Role::Invited;
+        match take(progress, options, done, released) {
+            Taken::ForObserver => wake_caller = came_from_pool,
+            Taken::ForRerun => {
+                handed_over = true;
+                wake_caller = true;
+            }
+            Taken::Settled(error) => unwanted = error,
         }
-        (None, Err(_)) if running && options.rerun_on_caller => {
-            progress.to_rerun.push(done.task);
-            handed_over = true;
-            wake_caller = true;
-        }
-        (_, result) => unwanted = settle(progress, done.task, result, released),
     }
     let next = if handed_over {
         Next::Leave(Why::HandedOver)
@@ -266,6 +271,79 @@ fn step<R: Runner>(
         invitations,
         wake_caller,
         unwanted,
+    }
+}
+
+/// Who has to do with a task that has run.
+enum Taken<E> {
+    /// The caller of an observed run settles it.
+    ForObserver,
+    /// It failed, and the caller runs it again.
+    ForRerun,
+    /// It is settled; its error is nobody's.
+    Settled(Option<E>),
+}
+
+fn take<E>(
+    progress: &mut Progress<E>,
+    options: Options,
+    done: Done<E>,
+    released: &mut Vec<TaskId>,
+) -> Taken<E> {
+    let running = progress.scheduler.phase() == Phase::Running;
+    match (&mut progress.gate, done.result) {
+        (Some(gate), result) if running => {
+            gate.outcomes.push(Done { result, ..done });
+            Taken::ForObserver
+        }
+        (None, Err(_)) if running && options.rerun_on_caller => {
+            progress.to_rerun.push(done.task);
+            Taken::ForRerun
+        }
+        (_, result) => Taken::Settled(settle(progress, done.task, result, released)),
+    }
+}
+
+/// Settles a task that was promised; from any thread.
+pub(super) fn settle_promised<R: Runner>(
+    run: &Arc<Run<R>>,
+    task: TaskId,
+    result: Result<(), R::Error>,
+) {
+    let mut released = Vec::new();
+    let taken = {
+        let progress = &mut *run.lock();
+        let done = Done {
+            task,
+            thread: 0, // no worker of ours
+            result,
+        };
+        let taken = take(progress, run.options(), done, &mut released);
+        if matches!(taken, Taken::ForRerun) {
+            progress.active += 1; // the caller's place, while it runs the task
+        }
+        taken
+    };
+    match taken {
+        Taken::ForObserver | Taken::ForRerun => run.wake_caller(),
+        Taken::Settled(unwanted) => {
+            drop(unwanted);
+            run.release(&released);
+            go_on(run);
+        }
+    }
+}
+
+/// Invites workers to what has become ready, or tells that the run has ended.
+fn go_on<R: Runner>(run: &Arc<Run<R>>) {
+    let (phase, active) = {
+        let progress = run.lock();
+        (progress.scheduler.phase(), progress.active)
+    };
+    match phase {
+        Phase::Running => invite(run),
+        Phase::Done if active > 0 => {} // the last one to leave says so
+        Phase::Done | Phase::Stopped => run.announce_end(),
     }
 }
 
@@ -338,20 +416,16 @@ pub(super) fn rerun_failed<R: Runner>(run: &Arc<Run<R>>) {
         let unwanted = {
             let progress = &mut *run.lock();
             progress.active -= 1;
-            settle(progress, task, result, &mut released)
+            match result {
+                Ok(Ran::Promised) => None,
+                Ok(Ran::Finished) => settle(progress, task, Ok(()), &mut released),
+                Err(error) => settle(progress, task, Err(error), &mut released),
+            }
         };
         drop(unwanted);
         run.release(&released);
     }
-    let (phase, active) = {
-        let progress = run.lock();
-        (progress.scheduler.phase(), progress.active)
-    };
-    match phase {
-        Phase::Running => invite(run),
-        Phase::Done if active > 0 => {} // the last one to leave says so
-        Phase::Done | Phase::Stopped => run.announce_end(),
-    }
+    go_on(run);
 }
 
 /// Tells when time has passed without asking the clock after every task.

@@ -4,7 +4,7 @@ use super::eval;
 use super::program::Programs;
 use super::threads::{self, interpreter_call};
 use super::tracing::Tracing;
-use crate::executor::Runner;
+use crate::executor::{Later, Ran, Runner};
 use crate::graph::TaskId;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi::{self, PyObject};
@@ -114,10 +114,10 @@ impl Runner for PythonRunner {
     }
 
     #[inline]
-    fn run(&self, py: Python<'_>, task: TaskId) -> PyResult<()> {
+    fn run(&self, py: Python<'_>, task: TaskId, _: Later<'_, Self>) -> PyResult<Ran> {
         let value = self.run_in_context(py, task)?;
         self.results[task.index()].store(value, Ordering::Release);
-        Ok(())
+        Ok(Ran::Finished)
     }
 
     #[inline]

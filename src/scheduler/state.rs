@@ -180,6 +180,19 @@ impl Scheduler {
         }
     }
 
+    /// A running task has come to nothing and shall be run once more.
+    pub fn again(&mut self, task: TaskId) {
+        let i = task.index();
+        assert_eq!(self.state[i], TaskState::Running, "{task:?} is not running");
+        self.running -= 1;
+        if self.phase == Phase::Running {
+            self.state[i] = TaskState::Ready;
+            self.ready.push(self.rank[i]);
+        } else {
+            self.state[i] = TaskState::Waiting; // for ever
+        }
+    }
+
     /// A running task failed: the run stops.
     pub fn fail(&mut self, task: TaskId, released: &mut Vec<TaskId>) {
         let i = task.index();
@@ -227,6 +240,12 @@ impl Scheduler {
     #[inline]
     pub fn running(&self) -> usize {
         self.running
+    }
+
+    /// How many tasks have no result yet.
+    #[inline]
+    pub fn unfinished(&self) -> usize {
+        self.unfinished
     }
 
     /// Where `task` stands.
@@ -408,6 +427,26 @@ mod tests {
         released.clear();
         s.stop(&mut released);
         assert_eq!(released, []);
+    }
+
+    #[test]
+    fn a_task_may_start_again_until_the_run_stops() {
+        let mut s = diamonds(&[]);
+        let first = s.start().unwrap();
+        let second = s.start().unwrap();
+        s.again(first);
+        s.check_invariants();
+        assert_eq!(s.start(), Some(first));
+        s.fail(second, &mut Vec::new());
+        s.again(first);
+        s.check_invariants();
+        assert_eq!((s.start(), s.running()), (None, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "is not running")]
+    fn what_did_not_start_cannot_start_again() {
+        diamonds(&[]).again(id(0));
     }
 
     #[test]

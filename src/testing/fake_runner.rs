@@ -1,7 +1,7 @@
 //! A runner whose tasks are closures, and which checks what it is promised.
 
 use super::record::{Record, What, thread_number};
-use crate::executor::Runner;
+use crate::executor::{Later, Ran, Runner};
 use crate::graph::{TaskGraph, TaskId};
 use std::any::Any;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub enum FakeError {
     Interrupted,
 }
 
-type Body = Box<dyn Fn(TaskId) -> Result<(), FakeError> + Send + Sync>;
+type Body = Box<dyn Fn(TaskId, Later<'_, FakeRunner>) -> Result<Ran, FakeError> + Send + Sync>;
 
 /// Runs a closure for each task and notes in a [`Record`] whether every promise
 /// of [`Runner`] is kept: each task once, after its dependencies, none of which
@@ -36,6 +36,17 @@ impl FakeRunner {
         known: &[TaskId],
         body: impl Fn(TaskId) -> Result<(), FakeError> + Send + Sync + 'static,
     ) -> Self {
+        Self::promising(graph, known, move |task, _| {
+            body(task).map(|()| Ran::Finished)
+        })
+    }
+
+    /// A runner whose closure may promise a result.
+    pub fn promising(
+        graph: &TaskGraph,
+        known: &[TaskId],
+        body: impl Fn(TaskId, Later<'_, Self>) -> Result<Ran, FakeError> + Send + Sync + 'static,
+    ) -> Self {
         FakeRunner {
             record: Arc::new(Record::new(graph, known)),
             body: Box::new(body),
@@ -48,6 +59,11 @@ impl FakeRunner {
     pub fn allowing_runs(mut self, runs: usize) -> Self {
         self.allowed_runs = runs;
         self
+    }
+
+    /// Puts the result of a promised task where it belongs.
+    pub fn deliver(&self, task: TaskId) {
+        self.record.delivers(task);
     }
 
     /// What happened; outlives the runner.
@@ -72,17 +88,19 @@ impl Runner for FakeRunner {
         std::thread::yield_now();
     }
 
-    fn run(&self, (): (), task: TaskId) -> Result<(), FakeError> {
+    fn run(&self, (): (), task: TaskId, later: Later<'_, Self>) -> Result<Ran, FakeError> {
         self.record.starts(task, self.allowed_runs);
         let mut ending = Ending {
             record: &self.record,
             task,
             what: What::Failed,
         };
-        let result = (self.body)(task);
-        if result.is_ok() {
-            ending.what = What::Finished;
-        }
+        let result = (self.body)(task, later);
+        ending.what = match result {
+            Ok(Ran::Finished) => What::Finished,
+            Ok(Ran::Promised) => What::Promised,
+            Err(_) => What::Failed,
+        };
         result
     }
 

@@ -22,6 +22,8 @@ pub enum What {
     Started,
     /// Its closure returned a result.
     Finished,
+    /// Its closure returned without a result, which somebody promised.
+    Promised,
     /// Its closure returned an error or panicked.
     Failed,
     /// Its result was let go.
@@ -162,13 +164,20 @@ impl Record {
     pub(super) fn ends(&self, task: TaskId, what: What) {
         self.running.fetch_sub(1, Ordering::SeqCst);
         let inner = &mut *self.lock();
-        self.check_dependencies(inner, task, "after");
-        inner.log(task, what);
-        if what == What::Finished {
-            inner.present[task.index()] = true;
-            inner.live += 1;
-            inner.peak = inner.peak.max(inner.live);
+        if what != What::Promised {
+            self.check_dependencies(inner, task, "after");
         }
+        if what == What::Finished {
+            inner.finish(task);
+        } else {
+            inner.log(task, what);
+        }
+    }
+
+    pub(super) fn delivers(&self, task: TaskId) {
+        let inner = &mut *self.lock();
+        self.check_dependencies(inner, task, "when it was delivered");
+        inner.finish(task);
     }
 
     pub(super) fn releases(&self, task: TaskId) {
@@ -198,6 +207,13 @@ impl Record {
 }
 
 impl Inner {
+    fn finish(&mut self, task: TaskId) {
+        self.log(task, What::Finished);
+        self.present[task.index()] = true;
+        self.live += 1;
+        self.peak = self.peak.max(self.live);
+    }
+
     fn blame(&mut self, what: String) {
         self.broken.push(what);
     }

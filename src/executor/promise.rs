@@ -1,0 +1,71 @@
+//! A task whose result comes from somewhere else.
+//!
+//! A runner that cannot give a result yet keeps a [`Promise`] and lets its
+//! thread go: another run is making that result, or the task is to be tried
+//! again after a while. Whoever keeps the promise settles it, from any thread.
+
+use super::run::Run;
+use super::runner::Runner;
+use super::worker;
+use crate::graph::TaskId;
+use std::sync::{Arc, Weak};
+
+/// The way to a promise for the task that is being run.
+pub struct Later<'r, R: Runner> {
+    run: &'r Arc<Run<R>>,
+    task: TaskId,
+}
+
+impl<'r, R: Runner> Later<'r, R> {
+    pub(super) fn new(run: &'r Arc<Run<R>>, task: TaskId) -> Self {
+        Later { run, task }
+    }
+
+    /// A promise to settle the task. Who takes one returns
+    /// [`Ran::Promised`](super::Ran::Promised).
+    pub fn promise(&self) -> Promise<R> {
+        Promise {
+            run: Arc::downgrade(self.run),
+            task: self.task,
+        }
+    }
+
+    /// The run that the task belongs to.
+    pub fn run(&self) -> &'r Arc<Run<R>> {
+        self.run
+    }
+}
+
+/// Stands for the end of one task. It must be settled, or the run waits for ever.
+pub struct Promise<R: Runner> {
+    run: Weak<Run<R>>,
+    task: TaskId,
+}
+
+impl<R: Runner> Promise<R> {
+    /// The task.
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// The run that waits, unless it is gone.
+    pub fn run(&self) -> Option<Arc<Run<R>>> {
+        self.run.upgrade()
+    }
+
+    /// Says how the task went. For `Ok` its result must be in the runner.
+    pub fn settle(self, result: Result<(), R::Error>) {
+        if let Some(run) = self.run.upgrade() {
+            worker::settle_promised(&run, self.task, result);
+        }
+    }
+
+    /// Makes the task ready to be run once more.
+    pub fn again(self) {
+        if let Some(run) = self.run.upgrade() {
+            run.lock().scheduler.again(self.task);
+            worker::invite(&run);
+            run.wake_caller();
+        }
+    }
+}
