@@ -16,7 +16,7 @@ type Heard = mpsc::Receiver<Result<(), Ended<FakeError>>>;
 
 fn detach(run: &Arc<Run<FakeRunner>>) -> Heard {
     let (said, heard) = mpsc::channel();
-    run.detach(move |result| said.send(result).unwrap());
+    run.detach(move |_, result| said.send(result).unwrap());
     heard
 }
 
@@ -169,7 +169,7 @@ fn ends_that_follow_from_each_other_do_not_go_deep() {
             };
             run.cancel();
             let runs = runs.clone();
-            run.clone().detach(move |_| end_next(&runs, i + 1, said));
+            run.clone().detach(move |_, _| end_next(&runs, i + 1, said));
         }
         end_next(&runs, 0, said);
         assert_eq!(heard.recv().unwrap(), RUNS);

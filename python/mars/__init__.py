@@ -3,8 +3,27 @@
 See Also
 --------
 mars.contrib.dask : run any Dask collection on the engine.
+mars.remote : spawn functions and run them later.
 """
 
 from mars._mars import __version__
+from mars.session import (
+    Session,
+    execute,
+    fetch,
+    fetch_log,
+    get_default_session,
+    new_session,
+    stop_server,
+)
 
-__all__ = ["__version__"]
+__all__ = [
+    "Session",
+    "__version__",
+    "execute",
+    "fetch",
+    "fetch_log",
+    "get_default_session",
+    "new_session",
+    "stop_server",
+]

@@ -1,6 +1,27 @@
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, final, overload
 
-__all__ = ["__version__", "execute", "order", "pool_size", "shutdown"]
+from mars.remote import ExecutableTuple, ExecutionInfo
+from mars.session import Session
+
+__all__ = [
+    "Execution",
+    "Object",
+    "Store",
+    "__version__",
+    "convert",
+    "current_object",
+    "execute",
+    "execute_objects",
+    "fetch_objects",
+    "in_task",
+    "order",
+    "pool_size",
+    "retire_pool",
+    "shutdown",
+    "spawn",
+    "task_cancelled",
+]
 
 __version__: str
 
@@ -22,3 +43,129 @@ def shutdown() -> None:
 
 def pool_size() -> int:
     """The number of worker threads; 0 before the first computation that needed one."""
+
+def retire_pool() -> None:
+    """Let worker threads end when they have done what they have."""
+
+@final
+class Object:
+    """A lazy call, and where its result is once it was executed."""
+
+    @property
+    def key(self) -> str:
+        """32 hexadecimal digits that no other object has."""
+
+    @overload
+    def execute(
+        self, session: Session | None = None, wait: Literal[True] = True, show_progress: bool | None = None
+    ) -> Object:
+        """Run what has no result yet: this object and all that it needs, as one graph."""
+
+    @overload
+    def execute(
+        self, session: Session | None = None, *, wait: Literal[False], show_progress: bool | None = None
+    ) -> ExecutionInfo: ...
+    @overload
+    def execute(
+        self, session: Session | None = None, wait: bool = True, show_progress: bool | None = None
+    ) -> Object | ExecutionInfo: ...
+    def fetch(self, session: Session | None = None) -> Any:
+        """The value of an object that has been executed."""
+
+    def to_object(self, session: Session | None = None) -> Any:
+        """Execute if need be, and fetch."""
+
+    def fetch_log(self, offsets: int | None = None, sizes: int | None = None) -> str:
+        """What the function has printed so far."""
+
+    @property
+    def _stores(self) -> list[Store]: ...
+    @property
+    def _is_running(self) -> bool: ...
+    @property
+    def _log(self) -> Any | None: ...
+    def _keep_log(self, log: Any) -> Any: ...
+    __dask_optimize__: None
+    def __dask_graph__(self) -> dict[str, Any]: ...
+    def __dask_keys__(self) -> list[str]: ...
+    def __dask_layers__(self) -> tuple[str]: ...
+    def __dask_tokenize__(self) -> str: ...
+    def __dask_postcompute__(self) -> tuple[Any, tuple[Any, ...]]: ...
+    def __dask_postpersist__(self) -> tuple[Any, tuple[Any, ...]]: ...
+    @staticmethod
+    def __dask_scheduler__(dsk: Any, keys: Any, **kwargs: Any) -> Any: ...
+    def __reduce__(self) -> Any: ...
+    def __copy__(self) -> Object: ...
+    def __deepcopy__(self, _memo: Any) -> Object: ...
+
+@final
+class Store:
+    """The results of one session."""
+
+    def __new__(cls, retries: int, retry_delay: float) -> Store: ...
+    def __len__(self) -> int: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def retry_delay(self) -> float: ...
+    @property
+    def stopped(self) -> bool: ...
+    def stop(self) -> None: ...
+
+@final
+class Execution:
+    """An execution that goes on in the background."""
+
+    def counts(self) -> tuple[int, int]: ...
+    def cancel(self) -> None: ...
+    def join(self, on_main_thread: bool, timeout: float | None = None) -> bool: ...
+
+@overload
+def spawn(
+    func: Callable[..., Any],
+    args: Any = (),
+    kwargs: dict[str, Any] | None = None,
+    retry_when_fail: bool | int = False,
+    resolve_tileable_input: bool = False,
+    n_output: None = None,
+    **kw: Any,
+) -> Object:
+    """A call that is made later, when it is executed."""
+
+@overload
+def spawn(
+    func: Callable[..., Any],
+    args: Any = (),
+    kwargs: dict[str, Any] | None = None,
+    retry_when_fail: bool | int = False,
+    resolve_tileable_input: bool = False,
+    *,
+    n_output: int,
+    **kw: Any,
+) -> ExecutableTuple: ...
+def convert(collection: Any) -> Object:
+    """The object that stands for the value of a Dask collection."""
+
+@overload
+def execute_objects(objects: list[Object], store: Store, limit: int, on_main_thread: bool, on_end: None = None) -> None:
+    """Execute objects, at once or in the background."""
+
+@overload
+def execute_objects(
+    objects: list[Object],
+    store: Store,
+    limit: int,
+    on_main_thread: bool,
+    on_end: Callable[[BaseException | None, bool], None],
+) -> Execution: ...
+def fetch_objects(objects: list[Object], store: Store) -> list[Any]:
+    """The values of objects in the session of a store."""
+
+def current_object() -> Object | None:
+    """The object whose function the calling thread is in."""
+
+def in_task() -> bool:
+    """Whether the calling thread is in a task of any execution."""
+
+def task_cancelled() -> bool:
+    """Whether nobody waits any more for the task that the calling thread is in."""

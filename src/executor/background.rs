@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// What is called when a run in the background has ended.
-type OnEnd<R> = Box<dyn FnOnce(Result<(), Ended<<R as Runner>::Error>>) + Send>;
+type OnEnd<R> = Box<dyn FnOnce(&Arc<Run<R>>, Result<(), Ended<<R as Runner>::Error>>) + Send>;
 
 /// Keeps a run alive that no caller holds.
 pub(super) struct Background<R: Runner> {
@@ -25,7 +25,7 @@ impl<R: Runner> Run<R> {
     /// The run should have been made with [`Caller::Waits`].
     pub fn detach(
         self: &Arc<Self>,
-        on_end: impl FnOnce(Result<(), Ended<R::Error>>) + Send + 'static,
+        on_end: impl FnOnce(&Arc<Self>, Result<(), Ended<R::Error>>) + Send + 'static,
     ) {
         *self.background() = Some(Background {
             run: self.clone(),
@@ -87,17 +87,19 @@ impl<R: Runner> Run<R> {
         };
         one_after_the_other(Box::new(move || {
             let Background { run, on_end } = background;
-            on_end(run.conclude(None));
+            on_end(&run, run.conclude(None));
         }));
     }
 }
 
+type Call = Box<dyn FnOnce()>;
+
 /// Runs `call`, or leaves it to the call below on this thread that is doing so:
 /// a run that ends may end another one that waits for it, and so on for as
 /// many as there are, which must not go as deep.
-fn one_after_the_other(call: Box<dyn FnOnce()>) {
+fn one_after_the_other(call: Call) {
     thread_local! {
-        static WAITING: RefCell<Option<VecDeque<Box<dyn FnOnce()>>>> = const { RefCell::new(None) };
+        static WAITING: RefCell<Option<VecDeque<Call>>> = const { RefCell::new(None) };
     }
     let mut next = WAITING.with_borrow_mut(|waiting| match waiting {
         Some(waiting) => {

@@ -10,6 +10,7 @@ use super::dask::Dask;
 use super::keys::Keys;
 use super::open::Open;
 use super::program::{Mark, Op, Programs, take_last_loads};
+use super::remote::{Object, Objects, is_object};
 use super::subgraph::{Binding, Scopes};
 use crate::graph::TaskId;
 use pyo3::exceptions::PyTypeError;
@@ -52,6 +53,8 @@ pub(super) struct Compiler<'a, 'py> {
     pub(super) py: Python<'py>,
     pub(super) dask: &'static Dask,
     pub(super) keys: &'a mut Keys<'py>,
+    /// What `mars.remote` made, met in the graph.
+    pub(super) objects: &'a mut Objects<'py>,
     pub(super) programs: &'a mut Programs,
     /// The graph: in legacy values, what equals one of its keys is that key.
     pub(super) graph: Bound<'py, PyDict>,
@@ -81,6 +84,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
     pub(super) fn new(
         dask: &'static Dask,
         keys: &'a mut Keys<'py>,
+        objects: &'a mut Objects<'py>,
         programs: &'a mut Programs,
         graph: &Bound<'py, PyDict>,
     ) -> Self {
@@ -88,6 +92,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
             py: graph.py(),
             dask,
             keys,
+            objects,
             programs,
             graph: graph.clone(),
             dependencies: Vec::new(),
@@ -116,7 +121,10 @@ impl<'a, 'py> Compiler<'a, 'py> {
             self.task(value, Scopes::OUTER)?;
         } else if is_exact(value, &self.dask.data_node) {
             let value = value.getattr(intern!(self.py, "value"))?;
-            return Ok(Compiled::Known(value.unbind()));
+            if !is_object(&value) {
+                return Ok(Compiled::Known(value.unbind()));
+            }
+            self.constant(&value)?;
         } else if self.is_node(value) {
             self.argument(value, Scopes::OUTER)?;
         } else {
@@ -182,6 +190,16 @@ impl<'a, 'py> Compiler<'a, 'py> {
         Ok(())
     }
 
+    /// Pushes a value as it is; of an object of `mars.remote`, what it stands for.
+    fn constant(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Ok(object) = value.cast_exact::<Object>() {
+            let task = self.objects.number_among(object, self.keys)?;
+            self.push_slot(task);
+            return Ok(());
+        }
+        self.programs.push_constant(value)
+    }
+
     fn push_slot(&mut self, task: TaskId) {
         self.references += 1;
         self.dependencies.push(task);
@@ -208,7 +226,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
             self.programs.push_constant(value)
         } else if is_exact(value, &dask.data_node) {
             let value = value.getattr(intern!(self.py, "value"))?;
-            self.programs.push_constant(&value)
+            self.constant(&value)
         } else if is_exact(value, &dask.alias) {
             let target = value.getattr(intern!(self.py, "target"))?;
             self.reference(&target, scope)
@@ -226,7 +244,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
             let key = value.getattr(intern!(self.py, "key"))?;
             self.reference(&key, scope)
         } else {
-            self.programs.push_constant(value)
+            self.constant(value)
         }
     }
 
@@ -356,6 +374,8 @@ impl<'a, 'py> Compiler<'a, 'py> {
             self.pending
                 .push(Pending::Argument(converted, Scopes::OUTER));
             Ok(())
+        } else if is_object(value) {
+            self.constant(value)
         } else if !is_plain(value) && self.is_future(value)? {
             let key = value.getattr(intern!(self.py, "key"))?;
             self.reference(&key, Scopes::OUTER)

@@ -99,20 +99,19 @@ pub(super) fn add_note(
     error: &PyErr,
     task: TaskId,
     asked_for_by: &[TaskId],
-    keys: &[Py<PyAny>],
+    name: impl Fn(TaskId) -> String,
 ) {
-    let name = |task: &TaskId| shown(keys[task.index()].bind(py));
-    let mut note = format!("mars: raised by task {}", name(&task));
+    let mut note = format!("mars: raised by task {}", name(task));
     if let Some((last, between)) = asked_for_by.split_last() {
         note.push_str(", needed by ");
         for key in between.iter().take(CHAIN) {
-            note.push_str(&name(key));
+            note.push_str(&name(*key));
             note.push_str(" <- ");
         }
         if between.len() > CHAIN {
             note.push_str(&format!("({} more) <- ", between.len() - CHAIN));
         }
-        note.push_str(&name(last));
+        note.push_str(&name(*last));
     }
     let value = error.value(py);
     let told = value
@@ -128,7 +127,7 @@ pub(super) fn add_note(
 }
 
 /// A key as a person reads it, shortened if it is long.
-fn shown(key: &Bound<'_, PyAny>) -> String {
+pub(super) fn shown(key: &Bound<'_, PyAny>) -> String {
     let Ok(text) = key.repr() else {
         return "<a key without repr>".to_owned();
     };

@@ -2,7 +2,8 @@
 
 use super::errors;
 use super::observer::PythonObserver;
-use super::parse;
+use super::parse::{self, Parsed};
+use super::remote::{Objects, Remote};
 use super::results::Wanted;
 use super::runner::PythonRunner;
 use super::threads::{self, Inside};
@@ -35,8 +36,8 @@ pub(super) fn execute<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let inside = Inside::enter(py)?;
     let mut wanted = Wanted::new(keys)?;
-    let options = options(limit, on_main_thread, rerun_exceptions_locally);
-    let run = prepare(py, &inside, dsk, &mut wanted, options)?;
+    let options = options_for(limit, on_main_thread, rerun_exceptions_locally);
+    let run = prepare(py, dsk, &mut wanted, options)?;
     // Signals are for the main thread, also where it helps in a nested run.
     let poll = || match on_main_thread {
         true => Python::attach(|py| py.check_signals()),
@@ -68,13 +69,15 @@ pub(super) fn execute<'py>(
             error,
             asked_for_by,
         }) => {
-            errors::add_note(py, &error, task, &asked_for_by, run.runner().keys());
+            errors::add_note(py, &error, task, &asked_for_by, |task| {
+                run.runner().name(py, task)
+            });
             Err(error)
         }
     }
 }
 
-fn options(limit: usize, on_main_thread: bool, rerun_on_caller: bool) -> Options {
+pub(super) fn options_for(limit: usize, on_main_thread: bool, rerun_on_caller: bool) -> Options {
     let exiting = threads::is_exiting();
     Options {
         // At exit the workers are gone, and the caller is on its own.
@@ -91,19 +94,14 @@ fn options(limit: usize, on_main_thread: bool, rerun_on_caller: bool) -> Options
 /// Parses and orders the graph.
 fn prepare<'py>(
     py: Python<'py>,
-    inside: &Inside,
     dsk: &Bound<'py, PyDict>,
     wanted: &mut Wanted<'py>,
     options: Options,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
-    let parsed = parse::parse(py, dsk, wanted)?;
-    let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
-    let scheduler = inside.outside(py, || {
-        let graph = parsed.graph.finish()?;
-        let rank = ranks(&graph, &known, &parsed.requested);
-        Ok(Scheduler::new(graph, rank, &known, &parsed.requested))
-    });
-    let scheduler = scheduler.map_err(|error| errors::graph(py, error, &parsed.keys))?;
+    let parsed = parse::parse(py, dsk, Objects::new(None), |keys, _| wanted.number(keys))?;
+    let (scheduler, parsed) = scheduler_for(py, parsed, Held::ForCaller)?;
+    let remote =
+        (parsed.objects).map(|(store, objects)| Remote::new(store, objects, None, options.limit));
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
     let runner = PythonRunner::new(
@@ -112,8 +110,41 @@ fn prepare<'py>(
         parsed.known,
         context.unbind(),
         Tracing::current(py)?,
+        remote,
     );
     Ok(Run::new(scheduler, runner, options))
+}
+
+/// Who keeps the asked-for results.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// The run, until the caller takes them.
+    ForCaller,
+    /// The objects that they are the values of.
+    ByObjects,
+}
+
+/// Orders the graph; without the interpreter lock, which may take a while to be had again.
+pub(super) fn scheduler_for(
+    py: Python<'_>,
+    mut parsed: Parsed,
+    held: Held,
+) -> PyResult<(Scheduler, Parsed)> {
+    let builder = std::mem::take(&mut parsed.graph);
+    let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
+    let requested = &parsed.requested;
+    let inside = Inside::enter(py)?;
+    let scheduler = inside.outside(py, || {
+        let graph = builder.finish()?;
+        let rank = ranks(&graph, &known, requested);
+        let held = match held {
+            Held::ForCaller => requested.as_slice(),
+            Held::ByObjects => &[],
+        };
+        Ok(Scheduler::new(graph, rank, &known, held))
+    });
+    let scheduler = scheduler.map_err(|error| errors::graph(py, error, &parsed.keys))?;
+    Ok((scheduler, parsed))
 }
 
 /// The rank that the engine gives to each key that `keys` need: lower first.
@@ -124,7 +155,7 @@ pub(super) fn order<'py>(
     keys: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let mut wanted = Wanted::new(keys)?;
-    let parsed = parse::parse(py, dsk, &mut wanted)?;
+    let parsed = parse::parse(py, dsk, Objects::new(None), |keys, _| wanted.number(keys))?;
     let graph = (parsed.graph.finish()).map_err(|error| errors::graph(py, error, &parsed.keys))?;
     let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
     let by_key = PyDict::new(py);

@@ -13,6 +13,8 @@ use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::PyDict;
 
 const UNNUMBERED: u32 = u32::MAX;
+/// In the place of a task: it is no key's, but the object's with this number.
+const OBJECT: u32 = 1 << 31;
 
 /// The keys of a graph, told apart as a Python `dict` does it: equal hash, and
 /// identical or equal.
@@ -29,7 +31,7 @@ pub(super) struct Keys<'py> {
     last: usize,
     /// The task of each place, once it is needed.
     tasks: Vec<u32>,
-    /// The place of each task.
+    /// The place of each task, or [`OBJECT`] and the number of one.
     places: Vec<u32>,
 }
 
@@ -134,14 +136,32 @@ impl<'py> Keys<'py> {
         Ok(TaskId::new(self.tasks[place] as usize))
     }
 
-    /// How many keys are needed so far.
+    /// The next number, for a task that has no key: that of object `object`.
+    pub(super) fn number_object(&mut self, object: usize) -> PyResult<TaskId> {
+        let task = self.places.len();
+        if task >= TaskId::MAX_TASKS {
+            return Err(errors::too_large(GraphError::TooLarge));
+        }
+        self.places.push(OBJECT | object as u32);
+        Ok(TaskId::new(task))
+    }
+
+    /// The number of the object whose task this is, if it is one's.
+    pub(super) fn object(&self, task: TaskId) -> Option<usize> {
+        let place = self.places[task.index()];
+        (place & OBJECT != 0).then_some((place & !OBJECT) as usize)
+    }
+
+    /// How many tasks there are so far.
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// The key of `task`; None once it was taken.
+    /// The key of `task`; None if it has none.
     pub(super) fn get(&self, task: TaskId) -> Option<&Bound<'py, PyAny>> {
-        self.objects[self.places[task.index()] as usize].as_ref()
+        self.objects
+            .get(self.places[task.index()] as usize)?
+            .as_ref()
     }
 
     /// Takes what the graph has for the key of `task`.
@@ -150,11 +170,14 @@ impl<'py> Keys<'py> {
         self.values.get_mut(place)?.take()
     }
 
-    /// The needed keys, by number.
-    pub(super) fn into_needed(mut self) -> Vec<Py<PyAny>> {
+    /// The needed keys, by number; None, Python's, for tasks that have none.
+    pub(super) fn into_needed(mut self, py: Python<'py>) -> Vec<Py<PyAny>> {
         (self.places.iter())
-            .filter_map(|&place| self.objects[place as usize].take())
-            .map(Bound::unbind)
+            .map(|&place| {
+                let key = self.objects.get_mut(place as usize);
+                key.and_then(Option::take)
+                    .map_or_else(|| py.None(), Bound::unbind)
+            })
             .collect()
     }
 }

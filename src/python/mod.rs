@@ -15,6 +15,7 @@ mod open;
 mod parse;
 mod places;
 mod program;
+mod remote;
 mod results;
 mod runner;
 mod subgraph;
@@ -32,5 +33,6 @@ fn _mars(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(execute::order, module)?)?;
     module.add_function(wrap_pyfunction!(threads::shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(threads::pool_size, module)?)?;
-    Ok(())
+    module.add_function(wrap_pyfunction!(threads::retire_pool, module)?)?;
+    remote::add_to(module)
 }

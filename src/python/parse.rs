@@ -9,7 +9,7 @@ use super::dask::Dask;
 use super::errors;
 use super::keys::Keys;
 use super::program::Programs;
-use super::results::Wanted;
+use super::remote::{Objects, Pending, Store, compile_object};
 use crate::graph::{GraphBuilder, TaskId};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -28,31 +28,39 @@ pub(super) struct Parsed {
     pub(super) known: Vec<(TaskId, Py<PyAny>)>,
     /// The tasks whose results the caller asked for.
     pub(super) requested: Vec<TaskId>,
+    /// By task, the objects of `mars.remote` that are to be run, if there are any,
+    /// and where their results go.
+    pub(super) objects: Option<(Py<Store>, Pending)>,
 }
 
-/// Parses what `wanted` needs of `dsk`.
+/// Parses what is needed of `dsk` for the tasks that `ask` numbers.
 ///
 /// Raises `KeyError` for an asked-for key that `dsk` lacks, and `ValueError`
 /// for a dependency that it lacks.
 pub(super) fn parse<'py>(
     py: Python<'py>,
     dsk: &Bound<'py, PyDict>,
-    wanted: &mut Wanted<'py>,
+    mut objects: Objects<'py>,
+    ask: impl FnOnce(&mut Keys<'py>, &mut Objects<'py>) -> PyResult<Vec<TaskId>>,
 ) -> PyResult<Parsed> {
     let mut keys = Keys::new(dsk)?;
     let mut programs = Programs::new();
     let mut graph = GraphBuilder::new();
     let mut known = Vec::new();
     let mut missing = Vec::new();
-    let requested = wanted.number(&mut keys)?;
+    let requested = ask(&mut keys, &mut objects)?;
 
-    let mut compiler = Compiler::new(Dask::get(py)?, &mut keys, &mut programs, dsk);
+    let mut compiler = Compiler::new(Dask::get(py)?, &mut keys, &mut objects, &mut programs, dsk);
     let mut next = 0;
     while next < compiler.keys.len() {
         let task = TaskId::new(next);
-        let compiled = match compiler.keys.take_value(task) {
-            Some(value) => compiler.compile(task, &value)?,
-            None => Compiled::SelfReference,
+        let compiled = if let Some(object) = compiler.keys.object(task) {
+            compile_object(&mut compiler, object)?
+        } else {
+            match compiler.keys.take_value(task) {
+                Some(value) => compiler.compile(task, &value)?,
+                None => Compiled::SelfReference,
+            }
         };
         let dependencies = match compiled {
             Compiled::Program => compiler.dependencies.as_slice(),
@@ -87,11 +95,14 @@ pub(super) fn parse<'py>(
         ));
     }
     programs.shrink();
+    let mut keys = keys.into_needed(py);
+    let objects = objects.into_pending(&mut keys, &known)?;
     Ok(Parsed {
         graph,
         programs,
-        keys: keys.into_needed(),
+        keys,
         known,
         requested,
+        objects,
     })
 }

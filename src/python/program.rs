@@ -45,7 +45,7 @@ impl Op {
     pub(super) const LIMIT: usize = 1 << OPERAND_BITS;
 
     #[inline]
-    fn encode(self) -> u32 {
+    pub(super) fn encode(self) -> u32 {
         let (tag, operand) = match self {
             Op::Const(i) => (0, i),
             Op::Slot(t) => (1, t.index()),

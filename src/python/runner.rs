@@ -1,7 +1,9 @@
 //! Runs tasks by running their programs, and keeps the results.
 
+use super::errors;
 use super::eval;
 use super::program::Programs;
+use super::remote::{self, Remote};
 use super::threads::{self, interpreter_call};
 use super::tracing::Tracing;
 use crate::executor::{Later, Ran, Runner};
@@ -22,6 +24,8 @@ pub(super) struct PythonRunner {
     /// The caller's context variables.
     context: Py<PyAny>,
     tracing: Tracing,
+    /// What it knows of objects, if there are any in the graph.
+    remote: Option<Remote>,
 }
 
 impl PythonRunner {
@@ -33,6 +37,7 @@ impl PythonRunner {
         known: Vec<(TaskId, Py<PyAny>)>,
         context: Py<PyAny>,
         tracing: Tracing,
+        remote: Option<Remote>,
     ) -> Self {
         let results: Box<[AtomicPtr<PyObject>]> = (0..keys.len())
             .map(|_| AtomicPtr::new(ptr::null_mut()))
@@ -46,11 +51,44 @@ impl PythonRunner {
             results,
             context,
             tracing,
+            remote,
         }
+    }
+
+    pub(super) fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
     }
 
     pub(super) fn keys(&self) -> &[Py<PyAny>] {
         &self.keys
+    }
+
+    /// What a person calls `task`.
+    pub(super) fn name(&self, py: Python<'_>, task: TaskId) -> String {
+        let object = self.remote.as_ref().and_then(|r| r.object(py, task));
+        match object {
+            Some(object) => object.get().name(py),
+            None => errors::shown(self.keys[task.index()].bind(py)),
+        }
+    }
+
+    /// Keeps the result of a task.
+    pub(super) fn deliver(&self, py: Python<'_>, task: TaskId, value: Py<PyAny>) {
+        self.results[task.index()].store(value.into_ptr(), Ordering::Release);
+        if let Some(remote) = &self.remote {
+            drop(remote.take(py, task));
+        }
+    }
+
+    /// Runs the program of `task` and returns its result.
+    pub(super) fn run_program<'py>(
+        &self,
+        py: Python<'py>,
+        task: TaskId,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let value = self.run_in_context(py, task)?;
+        // SAFETY: a new reference, not null.
+        Ok(unsafe { Bound::from_owned_ptr(py, value) })
     }
 
     /// The result of `task`, borrowed; null if there is none.
@@ -114,7 +152,12 @@ impl Runner for PythonRunner {
     }
 
     #[inline]
-    fn run(&self, py: Python<'_>, task: TaskId, _: Later<'_, Self>) -> PyResult<Ran> {
+    fn run(&self, py: Python<'_>, task: TaskId, later: Later<'_, Self>) -> PyResult<Ran> {
+        if let Some(remote) = &self.remote
+            && let Some(object) = remote.object(py, task)
+        {
+            return remote::run(self, remote, object, task, &later);
+        }
         let value = self.run_in_context(py, task)?;
         self.results[task.index()].store(value, Ordering::Release);
         Ok(Ran::Finished)
@@ -147,7 +190,10 @@ impl Drop for PythonRunner {
             return;
         }
         // The last one to leave a run need not be attached.
-        Python::attach(|_py| {
+        Python::attach(|py| {
+            if let Some(remote) = &self.remote {
+                remote.clear(py);
+            }
             for result in &mut self.results {
                 let value = std::mem::replace(result.get_mut(), ptr::null_mut());
                 if !value.is_null() {

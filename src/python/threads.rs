@@ -234,6 +234,12 @@ pub(super) fn pool_size(py: Python<'_>) -> usize {
     py.detach(pool::size)
 }
 
+/// Lets idle worker threads end, and busy ones when they have done what they have.
+#[pyfunction]
+pub(super) fn retire_pool(py: Python<'_>) {
+    py.detach(pool::retire);
+}
+
 /// Calls into the interpreter that may come back to a dead one.
 ///
 /// Before CPython 3.14 a thread that wants the interpreter lock during

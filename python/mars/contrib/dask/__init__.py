@@ -31,10 +31,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 from mars.contrib.dask import _setup
+from mars.contrib.dask._convert import convert_dask_collection
+from mars.contrib.dask.background import mars_background
 from mars.contrib.dask.scheduler import mars_scheduler
 
-__all__ = ["mars_scheduler"]
+__all__ = ["convert_dask_collection", "mars_background", "mars_scheduler"]
 
 _dask_base.named_schedulers["mars"] = mars_scheduler
+_dask_base.named_schedulers["mars-background"] = mars_background
 _setup.hide_our_frames()
 _setup.leave_workers_at_exit()

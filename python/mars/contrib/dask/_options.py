@@ -11,6 +11,8 @@ from typing import Any
 from dask import config, system
 from dask._task_spec import DataNode
 
+from mars.session import _explicit_limit
+
 _log = logging.getLogger("mars")
 
 _OURS = ("num_workers", "pool", "cache", "callbacks", "rerun_exceptions_locally")
@@ -62,6 +64,10 @@ def worker_limit(num_workers: Any, pool: Any) -> int:
                 break
     if num_workers is None:
         num_workers = config.get("num_workers", None)
+    if num_workers is None:
+        num_workers = _explicit_limit()
+    if num_workers is None:
+        num_workers = config.get("mars.n-workers", None)
     if num_workers is None:
         num_workers = system.CPU_COUNT
     try:

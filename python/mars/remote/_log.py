@@ -1,0 +1,160 @@
+"""What the functions of objects print.
+
+While anything is executed, standard output and standard error are each behind a `_Tee`:
+what is written goes where it would go anyway and, from a thread that is in the function of
+an object, into the log of that object too.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+import sys
+import threading
+from io import StringIO
+from typing import Any
+
+from mars import _mars
+from mars.remote._tuple import ExecutableTuple
+
+__all__ = ["Log", "begin_capture", "end_capture", "fetch_log", "report_retry"]
+
+_logger = logging.getLogger("mars")
+
+
+class Log:
+    """The text that one function has printed."""
+
+    __slots__ = ("_lock", "_read", "_text")
+
+    def __init__(self) -> None:
+        self._text = StringIO()
+        self._lock = threading.Lock()
+        #: Where the last reader stopped.
+        self._read = 0
+
+    def write(self, text: str) -> None:
+        with self._lock:
+            self._text.seek(0, os.SEEK_END)
+            self._text.write(text)
+
+    def read(self, offset: int | None, size: int | None) -> str:
+        """Characters from `offset` on, by default from where the last call stopped."""
+        with self._lock:
+            self._text.seek(self._read if offset is None else offset)
+            text = self._text.read(-1 if size is None else size)
+            self._read = self._text.tell()
+            return text
+
+
+class _Tee:
+    """A stream that writes into the log of the calling thread's object too."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> Any:
+        current = _mars.current_object()
+        if current is not None and isinstance(text, str):
+            log = current._log
+            if log is None:
+                log = current._keep_log(Log())
+            log.write(text)
+        return self._stream.write(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Capture:
+    """How many executions are under way, and so whether the streams are behind a tee."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.executions = 0
+
+
+_capture = _Capture()
+
+
+def _forget_executions() -> None:
+    """In a forked child none of its parent's executions goes on."""
+    global _capture
+    _capture = _Capture()
+    _uncover()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_executions)
+
+
+def begin_capture() -> None:
+    """Put tees before the streams, if they are not there yet."""
+    with _capture.lock:
+        _capture.executions += 1
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is not None and not isinstance(stream, _Tee):
+                setattr(sys, name, _Tee(stream))
+
+
+def end_capture() -> None:
+    """Take the tees away after the last execution."""
+    with _capture.lock:
+        _capture.executions -= 1
+        if _capture.executions <= 0:
+            _capture.executions = 0
+            _uncover()
+
+
+def _uncover() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, _Tee):
+            setattr(sys, name, stream._stream)
+
+
+def fetch_log(value: Any, offsets: Any = None, sizes: Any = None) -> Any:
+    """The log of an object, or of each in an executable tuple."""
+    if isinstance(value, ExecutableTuple):
+        return [
+            fetch_log(item, _for_item(offsets, i, len(value), "offsets"), _for_item(sizes, i, len(value), "sizes"))
+            for i, item in enumerate(value)
+        ]
+    if not isinstance(value, _mars.Object):
+        return None
+    offset, size = _whole_number("offsets", offsets), _whole_number("sizes", sizes)
+    log = value._log
+    return "" if log is None else log.read(offset, size)
+
+
+def _for_item(option: Any, index: int, count: int, name: str) -> Any:
+    if not isinstance(option, (list, tuple)):
+        return option
+    if len(option) != count:
+        raise ValueError(f"{name} has {len(option)} entries for {count} items")
+    return option[index]
+
+
+def _whole_number(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} has to be a whole number, not {value!r}") from None
+    if number < 0:
+        raise ValueError(f"{name} has to be at least 0, not {value!r}")
+    return number
+
+
+def report_retry(failed: Any, error: BaseException, attempt: int, allowed: int, pause: float) -> None:
+    """Log that a function has failed and will be called again."""
+    _logger.warning(
+        "%r failed; attempt %d of %d to run it again follows in %.3g s", failed, attempt, allowed, pause, exc_info=error
+    )

@@ -1,0 +1,465 @@
+"""Sessions: where objects are executed, and where their results live.
+
+A session is made at first use; who only executes and fetches never meets one.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+import uuid
+import weakref
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any
+
+from mars import _config, _mars
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from mars._mars import Object, Store
+    from mars.remote import ExecutionInfo
+
+__all__ = ["Session", "execute", "fetch", "fetch_log", "get_default_session", "new_session", "stop_server"]
+
+#: Attempts after the first, and seconds before the first of them.
+_RETRIES = 3
+_RETRY_DELAY = 0.1
+
+
+class Session:
+    """A place where objects are executed, apart from others.
+
+    Made by `new_session`. As a context manager it is the default inside the ``with``
+    block, for this thread and what it executes, and stops at its end.
+
+    Examples
+    --------
+    >>> import mars
+    >>> import mars.remote as mr
+    >>> with mars.new_session(n_workers=2) as session:
+    ...     mr.spawn(len, args=("abc",)).execute().fetch()
+    3
+    >>> session.stopped
+    True
+    """
+
+    def __init__(self, *, n_workers: int | None, retries: int, retry_delay: float) -> None:
+        self._n_workers = n_workers
+        self._store: Store = _mars.Store(retries, retry_delay)
+        self._tokens: list[Token[Session | None]] = []
+        self.session_id = uuid.uuid4().hex
+        _by_store[id(self._store)] = self
+
+    @property
+    def n_workers(self) -> int:
+        """How many tasks of one execution run at the same time, at most."""
+        return _worker_count() if self._n_workers is None else self._n_workers
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has stopped: it executes nothing and has no results any more."""
+        return self._store.stopped
+
+    def execute(self, *objects: Any, wait: bool = True, show_progress: bool | None = None) -> Any:
+        """Execute in this session; see `mars.execute`."""
+        return execute(*objects, session=self, wait=wait, show_progress=show_progress)
+
+    def fetch(self, *objects: Any) -> Any:
+        """Fetch what this session has executed; see `mars.fetch`."""
+        return fetch(*objects, session=self)
+
+    def fetch_log(self, *objects: Any, offsets: Any = None, sizes: Any = None) -> Any:
+        """What functions have printed; see `mars.fetch_log`."""
+        return fetch_log(*objects, offsets=offsets, sizes=sizes)
+
+    def as_default(self) -> Session:
+        """Make it the default session, for all threads.
+
+        Returns
+        -------
+        Session
+            The session itself.
+        """
+        _check_running(self)
+        _default.session = self
+        return self
+
+    def stop(self) -> None:
+        """Cancel what is under way, let go of all results, and let idle threads end.
+
+        Stopping again changes nothing.
+        """
+        if _default.session is self:
+            _default.session = None
+        self._store.stop()
+        _mars.retire_pool()
+
+    stop_server = stop
+    close = stop
+
+    def __enter__(self) -> Session:
+        _check_running(self)
+        self._tokens.append(_current.set(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _current.reset(self._tokens.pop())
+        if not self._tokens:
+            self.stop()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self.stopped else f"n_workers={self.n_workers}, results={len(self._store)}"
+        return f"<mars.Session {self.session_id[:8]}: {state}>"
+
+
+class _Default:
+    """The default session of all threads."""
+
+    session: Session | None = None
+    lock = threading.Lock()
+
+
+_default = _Default()
+#: Inside a ``with`` block, and inside the functions that a session runs.
+_current: ContextVar[Session | None] = ContextVar("mars_session", default=None)
+#: Sessions that somebody holds, by the identity of their stores.
+_by_store: weakref.WeakValueDictionary[int, Session] = weakref.WeakValueDictionary()
+
+
+def _worker_count() -> int:
+    count = _config.setting("n-workers")
+    return _config.cpu_count() if count is None else _whole("mars.n-workers", count, 1)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} has to be a whole number of at least {least}, not {value!r}") from None
+    if isinstance(value, bool) or number < least:
+        raise ValueError(f"{name} has to be a whole number of at least {least}, not {value!r}")
+    return number
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} has to be a number of seconds, not {value!r}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} has to be a number of seconds of at least 0, not {value!r}")
+    return float(value)
+
+
+def new_session(
+    *,
+    n_workers: int | None = None,
+    retries: int | None = None,
+    retry_delay: float | None = None,
+    default: bool = True,
+) -> Session:
+    """Make a session.
+
+    Parameters
+    ----------
+    n_workers : int, optional
+        How many tasks of one execution run at the same time, at most. Default: the setting
+        ``mars.n-workers`` of ``dask.config``, else the number of processors.
+    retries : int, optional
+        How often a function that was spawned with ``retry_when_fail=True`` is called again.
+        Default: the setting ``mars.retries``, else 3.
+    retry_delay : float, optional
+        Seconds before the first of these attempts; each further pause is twice the one before,
+        at most a minute. Default: the setting ``mars.retry-delay``, else 0.1.
+    default : bool, default True
+        Make it the default session.
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    TypeError, ValueError
+        An option is not known, or its value makes no sense.
+
+    Examples
+    --------
+    >>> import mars
+    >>> session = mars.new_session(n_workers=2, default=False)
+    >>> session.n_workers
+    2
+    >>> session.stop()
+    """
+    if n_workers is not None:
+        n_workers = _whole("n_workers", n_workers, 1)
+    session = Session(
+        n_workers=n_workers,
+        retries=_whole("retries", _config.setting("retries", _RETRIES) if retries is None else retries, 0),
+        retry_delay=_seconds(
+            "retry_delay", _config.setting("retry-delay", _RETRY_DELAY) if retry_delay is None else retry_delay
+        ),
+    )
+    return session.as_default() if default else session
+
+
+def get_default_session() -> Session:
+    """The session in which things are executed when none is named.
+
+    Inside a ``with`` block of a session that one; inside a function that is being executed the
+    session which executes it; else the default of all threads, made if there is none.
+
+    Returns
+    -------
+    Session
+    """
+    session = _current.get()
+    if session is not None and not session.stopped:
+        return session
+    with _default.lock:
+        if _default.session is None or _default.session.stopped:
+            _default.session = new_session(default=False)
+        return _default.session
+
+
+def stop_server() -> None:
+    """Stop the default session, if there is one: see `Session.stop`.
+
+    The next thing to be executed makes another one.
+    """
+    session = _default.session
+    if session is not None:
+        session.stop()
+
+
+def execute(*objects: Any, session: Session | None = None, wait: bool = True, show_progress: bool | None = None) -> Any:
+    """Run what has no result yet of all these, as one graph.
+
+    Parameters
+    ----------
+    *objects
+        Objects, executable tuples, Dask collections, and lists of such.
+    session : Session, optional
+        Where to run. Default: the session that has executed all of them before, else the default
+        session.
+    wait : bool, default True
+        False returns at once, while the work goes on.
+    show_progress : bool, optional
+        True shows a bar (needs tqdm). Default: False.
+
+    Returns
+    -------
+    Object, ExecutableTuple or ExecutionInfo
+        What was given: one thing itself, several as an executable tuple. With ``wait=False``
+        what tells of the execution.
+
+    Raises
+    ------
+    TypeError
+        Something cannot be executed.
+    BaseException
+        Whatever a function raises.
+
+    Examples
+    --------
+    >>> import mars
+    >>> import mars.remote as mr
+    >>> mars.execute(mr.spawn(int), mr.spawn(str)).fetch()
+    [0, '']
+    """
+    from mars.remote._tuple import ExecutableTuple, executable, objects_in
+
+    wanted = executable(objects[0]) if len(objects) == 1 else ExecutableTuple(objects)
+    if not isinstance(wait, bool):
+        raise TypeError(f"wait has to be True or False, not {wait!r}")
+    if show_progress not in (None, True, False):
+        raise TypeError(f"show_progress has to be True, False or None, not {show_progress!r}")
+    found = objects_in(wanted)
+    where = _session_of(found) if session is None else _check_session(session)
+    _check_running(where)
+    if wait and not show_progress:
+        _run(where, found)
+        return wanted
+    if not show_progress:
+        return _begin(where, found, wanted)
+    from mars.remote import _progress
+
+    bar = _progress.Bar()
+    info = _begin(where, found, wanted)
+    return bar.show_until_done(info) if wait else bar.show_meanwhile(info)
+
+
+def _run(session: Session, objects: list[Object]) -> None:
+    from mars.remote._log import begin_capture, end_capture
+
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    limit = session.n_workers
+    token = _current.set(session)
+    begin_capture()
+    try:
+        _mars.execute_objects(objects, session._store, limit, on_main_thread)
+    finally:
+        end_capture()
+        _current.reset(token)
+
+
+def _begin(session: Session, objects: list[Object], outcome: Any) -> ExecutionInfo:
+    from mars.remote._execution import ExecutionInfo
+    from mars.remote._log import begin_capture, end_capture
+
+    limit = session.n_workers
+
+    def start(on_end: Any) -> Any:
+        def end(error: BaseException | None, cancelled: bool) -> None:
+            end_capture()
+            on_end(error, cancelled)
+
+        token = _current.set(session)
+        begin_capture()
+        try:
+            return _mars.execute_objects(objects, session._store, limit, False, end)
+        except BaseException:
+            end_capture()
+            raise
+        finally:
+            _current.reset(token)
+
+    return ExecutionInfo(start, outcome)
+
+
+def fetch(*objects: Any, session: Session | None = None) -> Any:
+    """The values of what has been executed.
+
+    Parameters
+    ----------
+    *objects
+        Objects, executable tuples, and lists of such.
+    session : Session, optional
+        The session that executed them. Default: for each the one that did so last.
+
+    Returns
+    -------
+    object
+        The value of one thing, or a list of the values of several.
+
+    Raises
+    ------
+    ValueError
+        Something has not been executed, not in this session, or the session has stopped.
+
+    Examples
+    --------
+    >>> import mars
+    >>> import mars.remote as mr
+    >>> objects = [mr.spawn(abs, args=(x,)) for x in (-1, 2)]
+    >>> _ = mars.execute(*objects)
+    >>> mars.fetch(*objects)
+    [1, 2]
+    """
+    from mars.remote._tuple import ExecutableTuple, executable
+
+    wanted = executable(objects[0]) if len(objects) == 1 else ExecutableTuple(objects)
+    return _values(wanted, None if session is None else _check_session(session))
+
+
+def _values(wanted: Any, session: Session | None) -> Any:
+    from mars.remote._tuple import ExecutableTuple
+
+    if isinstance(wanted, ExecutableTuple):
+        if wanted and all(type(item) is _mars.Object for item in wanted):
+            store = _last_store(wanted[0]) if session is None else session._store
+            if store is not None:
+                try:
+                    return wanted.gather(_mars.fetch_objects(list(wanted), store))
+                except LookupError:
+                    pass  # each has its own store, or the error below
+        return wanted.gather([_values(item, session) for item in wanted])
+    if not isinstance(wanted, _mars.Object):
+        return wanted
+    store = _last_store(wanted) if session is None else session._store
+    if store is not None:
+        try:
+            return _mars.fetch_objects([wanted], store)[0]
+        except LookupError:
+            pass
+    raise ValueError(_why_not_fetched(wanted, session))
+
+
+def _last_store(obj: Object) -> Store | None:
+    running = [store for store in obj._stores if not store.stopped]
+    return running[-1] if running else None
+
+
+def _why_not_fetched(obj: Object, session: Session | None) -> str:
+    if session is not None and session.stopped:
+        return f"cannot fetch {obj!r}: the session has stopped and has let go of its results"
+    if obj._is_running:
+        return f"cannot fetch {obj!r}: it is being executed; wait for what execute(wait=False) has returned"
+    if not obj._stores:
+        return f"cannot fetch {obj!r}: it has not been executed; call execute() first"
+    if session is None:
+        return f"cannot fetch {obj!r}: the session that executed it has stopped; execute it again"
+    return f"cannot fetch {obj!r}: it has been executed in another session, not in {session!r}"
+
+
+def fetch_log(*objects: Any, offsets: Any = None, sizes: Any = None) -> Any:
+    """What the functions of objects have printed so far.
+
+    Parameters
+    ----------
+    *objects
+        Objects, executable tuples, and lists of such.
+    offsets, sizes
+        As for `Object.fetch_log`; one for all, or a list of one for each.
+
+    Returns
+    -------
+    str or list of str
+        One text for one object, a list for several.
+
+    Examples
+    --------
+    >>> import mars
+    >>> import mars.remote as mr
+    >>> task = mr.spawn(print, args=("hello",)).execute()
+    hello
+    >>> mars.fetch_log(task)
+    'hello\\n'
+    """
+    from mars.remote import _log
+    from mars.remote._tuple import ExecutableTuple, executable
+
+    wanted = executable(objects[0]) if len(objects) == 1 else ExecutableTuple(objects)
+    return _log.fetch_log(wanted, offsets, sizes)
+
+
+def _session_of(objects: list[Object]) -> Session:
+    """The session that has executed all of these, the default one if there is none."""
+    for store in reversed(objects[0]._stores if objects else []):
+        session = _by_store.get(id(store))
+        if session is not None and not session.stopped and all(store in obj._stores for obj in objects):
+            return session
+    return get_default_session()
+
+
+def _check_session(session: Any) -> Session:
+    if not isinstance(session, Session):
+        raise TypeError(f"session has to be a mars.Session, not {session!r}")
+    return session
+
+
+def _check_running(session: Session) -> None:
+    if session.stopped:
+        raise ValueError(f"{session!r} has stopped: make another one with mars.new_session()")
+
+
+def _current_store() -> Store:
+    """The store of the session in which a Dask graph with objects in it is computed."""
+    return get_default_session()._store
+
+
+def _explicit_limit() -> int | None:
+    """The ``n_workers`` that the current session was given, if there is such a session."""
+    session = _current.get() or _default.session
+    return None if session is None or session.stopped else session._n_workers

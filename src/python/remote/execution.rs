@@ -1,0 +1,218 @@
+//! Executes objects, at once or in the background.
+
+use super::super::errors;
+use super::super::execute::{Held, options_for, scheduler_for};
+use super::super::runner::PythonRunner;
+use super::super::threads::Inside;
+use super::super::tracing::Tracing;
+use super::current;
+use super::object::{Object, Standing};
+use super::plan;
+use super::run::Remote;
+use super::store::Store;
+use crate::executor::{Caller, Ended, Options, Run, in_task};
+use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An execution that goes on in the background.
+#[pyclass(frozen, module = "mars._mars")]
+pub(crate) struct Execution {
+    run: Arc<Run<PythonRunner>>,
+    /// Tasks whose results were there before.
+    known: usize,
+}
+
+/// Options of a run that no caller waits for.
+pub(super) fn background(limit: usize) -> Options {
+    Options {
+        limit: limit.max(1),
+        caller: Caller::Waits,
+        rerun_on_caller: false,
+    }
+}
+
+/// A run of what `objects` need and the session does not have yet. `waiting` are the
+/// objects that wait for it; by default those that the calling thread is in.
+pub(super) fn prepare<'py>(
+    py: Python<'py>,
+    objects: &[Bound<'py, Object>],
+    store: &Bound<'py, Store>,
+    options: Options,
+    waiting: Option<Vec<usize>>,
+) -> PyResult<Arc<Run<PythonRunner>>> {
+    if store.get().stopped() {
+        return Err(PyValueError::new_err(
+            "the session has stopped: execute in another one",
+        ));
+    }
+    let (parsed, pending) = plan::plan(py, objects, store)?;
+    let remote = Remote::new(store.clone().unbind(), pending, waiting, options.limit);
+    // Nothing is held for the caller: results are kept by the objects.
+    let (scheduler, parsed) = scheduler_for(py, parsed, Held::ByObjects)?;
+    // SAFETY: attached; returns a new reference or null with an exception set.
+    let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+    let runner = PythonRunner::new(
+        parsed.programs,
+        parsed.keys,
+        parsed.known,
+        context.unbind(),
+        Tracing::current(py)?,
+        Some(remote),
+    );
+    let run = Run::new(scheduler, runner, options);
+    store.get().adopt(&run);
+    Ok(run)
+}
+
+/// Executes `objects` in the session of `store`, at most `limit` tasks at a time.
+///
+/// Without `on_end` returns when all is done, and raises what went wrong. With it
+/// returns an `Execution` at once, and calls ``on_end(error, cancelled)`` at the end.
+#[pyfunction]
+#[pyo3(signature = (objects, store, limit, on_main_thread, on_end=None))]
+pub(crate) fn execute_objects<'py>(
+    py: Python<'py>,
+    objects: Vec<Bound<'py, Object>>,
+    store: &Bound<'py, Store>,
+    limit: usize,
+    on_main_thread: bool,
+    on_end: Option<Py<PyAny>>,
+) -> PyResult<Option<Execution>> {
+    let inside = Inside::enter(py)?;
+    let Some(on_end) = on_end else {
+        let options = options_for(limit, on_main_thread, false);
+        let run = prepare(py, &objects, store, options, None)?;
+        drop(objects); // what nobody else holds goes when it is not needed any more
+        let ended = inside.outside(py, || {
+            let ended = run.execute(poll(on_main_thread));
+            run.await_leavers();
+            ended
+        });
+        return match ended {
+            Ok(()) => Ok(None),
+            Err(ended) => Err(error(py, &run, ended)),
+        };
+    };
+    let run = prepare(py, &objects, store, background(limit), Some(Vec::new()))?;
+    drop(objects);
+    let known = run.counts().0;
+    let execution = Execution {
+        run: run.clone(),
+        known,
+    };
+    inside.outside(py, || {
+        run.detach(move |run, ended| {
+            Inside::again(|py| {
+                let was_cancelled = matches!(ended, Err(Ended::Cancelled));
+                let error = ended.err().map(|ended| error(py, run, ended));
+                if let Err(error) = on_end.call1(py, (error, was_cancelled)) {
+                    error.write_unraisable(py, None);
+                }
+                drop(on_end);
+            });
+        });
+    });
+    Ok(Some(execution))
+}
+
+/// Signals are for the main thread.
+fn poll(on_main_thread: bool) -> impl FnMut() -> PyResult<()> {
+    move || match on_main_thread {
+        true => Python::attach(|py| py.check_signals()),
+        false => Ok(()),
+    }
+}
+
+/// The exception for a run that did not end well.
+pub(super) fn error(py: Python<'_>, run: &Run<PythonRunner>, ended: Ended<PyErr>) -> PyErr {
+    match ended {
+        Ended::Interrupted(error) => error,
+        Ended::Cancelled => cancelled(),
+        Ended::Failed {
+            task,
+            error,
+            asked_for_by,
+        } => {
+            let runner = run.runner();
+            errors::add_note(py, &error, task, &asked_for_by, |task| {
+                runner.name(py, task)
+            });
+            error
+        }
+    }
+}
+
+pub(super) fn cancelled() -> PyErr {
+    PyRuntimeError::new_err(
+        "the execution was cancelled: by its session, which has stopped, or with the task that made it",
+    )
+}
+
+#[pymethods]
+impl Execution {
+    /// How many tasks have finished, of how many; less those that had before.
+    fn counts(&self, py: Python<'_>) -> (usize, usize) {
+        let (finished, total) = py.detach(|| self.run.counts());
+        (finished - self.known, total - self.known)
+    }
+
+    /// Starts nothing more.
+    fn cancel(&self, py: Python<'_>) {
+        py.detach(|| self.run.cancel());
+    }
+
+    /// Waits until it has ended, at most `timeout` seconds; whether it has. A thread
+    /// that is not the main one helps to run the tasks, unless there is a timeout.
+    ///
+    /// Raises `RuntimeError` inside a task of this execution.
+    #[pyo3(signature = (on_main_thread, timeout=None))]
+    fn join(&self, py: Python<'_>, on_main_thread: bool, timeout: Option<f64>) -> PyResult<bool> {
+        let inside = Inside::enter(py)?;
+        if let Some(remote) = self.run.runner().remote() {
+            if current::is_inside(&remote.waited_by) {
+                return Err(PyRuntimeError::new_err(
+                    "a task cannot wait for the execution that it is part of",
+                ));
+            }
+            remote.waited_by.add(&current::waiting());
+        }
+        let deadline = match timeout {
+            None => None,
+            Some(seconds) => {
+                let wait = Duration::try_from_secs_f64(seconds.max(0.0))
+                    .map_err(|_| PyOverflowError::new_err("timeout is too large"))?;
+                Instant::now().checked_add(wait)
+            }
+        };
+        let caller = if on_main_thread && !in_task() {
+            Caller::Waits
+        } else {
+            Caller::Helps
+        };
+        inside.outside(py, || self.run.join(caller, deadline, poll(on_main_thread)))
+    }
+}
+
+/// The values of `objects` in the session of `store`.
+///
+/// Raises `LookupError` with the first object that has none there.
+#[pyfunction]
+pub(crate) fn fetch_objects<'py>(
+    py: Python<'py>,
+    objects: Vec<Bound<'py, Object>>,
+    store: &Bound<'py, Store>,
+) -> PyResult<Bound<'py, PyList>> {
+    let values = objects
+        .iter()
+        .map(|object| match object.get().standing(store) {
+            Standing::Finished(value) => Ok(value),
+            _ => Err(pyo3::exceptions::PyLookupError::new_err(
+                object.clone().unbind(),
+            )),
+        });
+    PyList::new(py, values.collect::<PyResult<Vec<_>>>()?)
+}

@@ -1,0 +1,310 @@
+//! From the asked-for objects to a graph.
+//!
+//! An object that has a result in the session is known, and nothing behind it is
+//! looked at. The Dask collections that are needed are turned into one graph, as
+//! `dask.compute` would for all of them together, and it joins the one of the objects:
+//! see [`joint_graph`].
+
+use super::super::compile::{Compiled, Compiler};
+use super::super::errors;
+use super::super::keys::Keys;
+use super::super::parse::{self, Parsed};
+use super::super::places::Places;
+use super::super::program::{Op, Programs};
+use super::object::{Object, Standing};
+use super::store::Store;
+use super::template::Template;
+use crate::graph::{GraphBuilder, TaskId};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use std::collections::{HashMap, HashSet};
+
+/// Signals are looked for after this many tasks.
+const CHECK_SIGNALS_EVERY: usize = 1 << 16;
+
+/// By task, the object that it has to run, if it has one.
+pub(crate) type Pending = Vec<Option<Py<Object>>>;
+
+/// The objects of one graph, each with its task.
+pub(crate) struct Objects<'py> {
+    store: Option<Bound<'py, Store>>,
+    table: Places,
+    objects: Vec<Bound<'py, Object>>,
+    tasks: Vec<TaskId>,
+    /// The keys of collections whose graph is part of this one.
+    joint: HashMap<usize, Bound<'py, PyAny>>,
+}
+
+fn hash(object: &Bound<'_, Object>) -> u32 {
+    (object.as_ptr() as usize >> 4) as u32
+}
+
+/// Whether `value` is an object: its value is meant.
+#[inline]
+pub(crate) fn is_object(value: &Bound<'_, PyAny>) -> bool {
+    value.is_exact_instance_of::<Object>()
+}
+
+impl<'py> Objects<'py> {
+    /// None yet. Without a store it is that of the current session.
+    pub(crate) fn new(store: Option<Bound<'py, Store>>) -> Self {
+        Objects {
+            store,
+            table: Places::with_capacity(0),
+            objects: Vec::new(),
+            tasks: Vec::new(),
+            joint: HashMap::new(),
+        }
+    }
+
+    fn store(&mut self, py: Python<'py>) -> PyResult<Bound<'py, Store>> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let store = py.import("mars.session")?.call_method0("_current_store")?;
+        let store = store.cast_into_exact::<Store>()?;
+        self.store = Some(store.clone());
+        Ok(store)
+    }
+
+    /// The task of `object`; a new one comes from `next`, which is told how many
+    /// objects there were before.
+    #[inline]
+    fn number(
+        &mut self,
+        object: &Bound<'py, Object>,
+        next: impl FnOnce(usize) -> PyResult<TaskId>,
+    ) -> PyResult<TaskId> {
+        let hash = hash(object);
+        let objects = &self.objects;
+        if let Some(place) = self.table.find(hash, |place| objects[place].is(object)) {
+            return Ok(self.tasks[place]);
+        }
+        let place = self.objects.len();
+        let task = next(place)?;
+        self.table.add(hash, place as u32);
+        self.objects.push(object.clone());
+        self.tasks.push(task);
+        Ok(task)
+    }
+
+    /// The task of `object`, among those of a Dask graph.
+    pub(crate) fn number_among(
+        &mut self,
+        object: &Bound<'py, Object>,
+        keys: &mut Keys<'py>,
+    ) -> PyResult<TaskId> {
+        self.number(object, |place| keys.number_object(place))
+    }
+
+    /// By task, the objects that have to be run; `tasks` is how many tasks there
+    /// are. Their keys are put among `keys`.
+    pub(crate) fn into_pending(
+        self,
+        keys: &mut [Py<PyAny>],
+        known: &[(TaskId, Py<PyAny>)],
+    ) -> PyResult<Option<(Py<Store>, Pending)>> {
+        let Some(store) = self.store else {
+            return Ok(None);
+        };
+        if self.objects.is_empty() {
+            return Ok(None);
+        }
+        let known: HashSet<TaskId> = known.iter().map(|(task, _)| *task).collect();
+        let mut pending: Pending = keys.iter().map(|_| None).collect();
+        for (object, task) in self.objects.into_iter().zip(self.tasks) {
+            let key = object.get().hex_key().into_pyobject(object.py())?;
+            keys[task.index()] = key.into_any().unbind();
+            if !known.contains(&task) {
+                pending[task.index()] = Some(object.unbind());
+            }
+        }
+        Ok(Some((store.unbind(), pending)))
+    }
+}
+
+/// Compiles the task of the object that came as number `place`.
+pub(crate) fn compile_object<'py>(
+    compiler: &mut Compiler<'_, 'py>,
+    place: usize,
+) -> PyResult<Compiled> {
+    let py = compiler.py;
+    let object = compiler.objects.objects[place].clone();
+    let store = compiler.objects.store(py)?;
+    compiler.dependencies.clear();
+    if let Some(key) = compiler.objects.joint.get(&(object.as_ptr() as usize)) {
+        let key = key.clone();
+        let task = compiler.keys.number(&key)?;
+        compiler.dependencies.push(task);
+        compiler.programs.push(Op::Slot(task));
+        return Ok(Compiled::Program);
+    }
+    let (keys, objects) = (&mut *compiler.keys, &mut *compiler.objects);
+    let known = emit(
+        &object,
+        &store,
+        compiler.programs,
+        &mut compiler.dependencies,
+        |object| objects.number_among(object, keys),
+    )?;
+    Ok(known.map_or(Compiled::Program, Compiled::Known))
+}
+
+/// Writes the program of `object` and collects its dependencies; or gives its
+/// value, if there is one.
+fn emit<'py>(
+    object: &Bound<'py, Object>,
+    store: &Bound<'py, Store>,
+    programs: &mut Programs,
+    dependencies: &mut Vec<TaskId>,
+    mut number: impl FnMut(&Bound<'py, Object>) -> PyResult<TaskId>,
+) -> PyResult<Option<Py<PyAny>>> {
+    let py = object.py();
+    let mut write = |template: &Template| {
+        let first = dependencies.len();
+        for dependency in &template.dependencies {
+            dependencies.push(number(dependency.bind(py))?);
+        }
+        let mut words = template.words.iter();
+        while let Some(&word) = words.next() {
+            match Op::decode(word) {
+                Op::Const(i) => programs.push_constant(template.constants[i].bind(py))?,
+                Op::Slot(i) => programs.push(Op::Slot(dependencies[first + i.index()])),
+                Op::CallKw(n) => {
+                    programs.push(Op::CallKw(n));
+                    if let Some(&names) = words.next() {
+                        programs.push_names(template.constants[names as usize].bind(py))?;
+                    }
+                }
+                op => programs.push(op),
+            }
+        }
+        Ok(())
+    };
+    loop {
+        if let Standing::Finished(value) = object.get().standing(store) {
+            return Ok(Some(value));
+        }
+        match object.get().with_template(&mut write) {
+            Some(written) => return written.map(|()| None),
+            // Let go of by another session, or just now by another thread.
+            None if object.get().is_finished(store) => {}
+            None => object.get().regain_dependencies(py)?,
+        }
+    }
+}
+
+/// The graph of what `requested` need in the session of `store`.
+pub(super) fn plan<'py>(
+    py: Python<'py>,
+    requested: &[Bound<'py, Object>],
+    store: &Bound<'py, Store>,
+) -> PyResult<(Parsed, Pending)> {
+    let mut objects = Objects::new(Some(store.clone()));
+    if requested.iter().any(|o| o.get().reaches_collection)
+        && let Some(dsk) = joint_graph(py, requested, store, &mut objects.joint)?
+    {
+        let mut parsed = parse::parse(py, &dsk, objects, |keys, objects| {
+            (requested.iter())
+                .map(|object| objects.number_among(object, keys))
+                .collect()
+        })?;
+        let pending = parsed.objects.take();
+        return Ok((
+            parsed,
+            pending.map_or_else(Vec::new, |(_, pending)| pending),
+        ));
+    }
+    let mut graph = GraphBuilder::new();
+    let mut programs = Programs::new();
+    let mut known = Vec::new();
+    let mut dependencies = Vec::new();
+    let mut tasks = Vec::with_capacity(requested.len());
+    for object in requested {
+        tasks.push(objects.number(object, numbered)?);
+    }
+    let mut next = 0;
+    while let Some(object) = objects.objects.get(next) {
+        let object = object.clone();
+        dependencies.clear();
+        let value = emit(&object, store, &mut programs, &mut dependencies, |object| {
+            objects.number(object, numbered)
+        })?;
+        if let Some(value) = value {
+            known.push((TaskId::new(next), value));
+        }
+        graph.push(&dependencies).map_err(errors::too_large)?;
+        programs.end_task()?;
+        next += 1;
+        if next % CHECK_SIGNALS_EVERY == 0 {
+            py.check_signals()?;
+        }
+    }
+    programs.shrink();
+    let mut pending: Vec<_> = (objects.objects.into_iter())
+        .map(|object| Some(object.unbind()))
+        .collect();
+    for (task, _) in &known {
+        pending[task.index()] = None;
+    }
+    let none = py.None();
+    let parsed = Parsed {
+        graph,
+        programs,
+        keys: pending.iter().map(|_| none.clone_ref(py)).collect(),
+        known,
+        requested: tasks,
+        objects: None,
+    };
+    Ok((parsed, pending))
+}
+
+fn numbered(place: usize) -> PyResult<TaskId> {
+    if place >= TaskId::MAX_TASKS {
+        return Err(errors::too_large(crate::graph::GraphError::TooLarge));
+    }
+    Ok(TaskId::new(place))
+}
+
+/// One graph of all the Dask collections that `requested` need, and in `joint` the
+/// key of each. None if there is none to compute.
+///
+/// A collection that is found only later, in an argument of an object that is
+/// itself inside a Dask graph, is computed by a run of its own.
+fn joint_graph<'py>(
+    py: Python<'py>,
+    requested: &[Bound<'py, Object>],
+    store: &Bound<'py, Store>,
+    joint: &mut HashMap<usize, Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let mut seen: HashSet<usize> = HashSet::new();
+    let mut found = Vec::new();
+    let mut pending: Vec<Bound<'py, Object>> = requested.iter().rev().cloned().collect();
+    while let Some(object) = pending.pop() {
+        if !object.get().reaches_collection
+            || !seen.insert(object.as_ptr() as usize)
+            || object.get().is_finished(store)
+        {
+            continue;
+        }
+        if let Some(collection) = object.get().collection(py) {
+            found.push((object.as_ptr() as usize, collection));
+            continue;
+        }
+        object.get().regain_dependencies(py)?;
+        object.get().with_template(|template| {
+            pending.extend(template.dependencies.iter().map(|o| o.bind(py).clone()));
+        });
+    }
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let collections = PyList::new(py, found.iter().map(|(_, collection)| collection))?;
+    let (dsk, keys): (Bound<'py, PyDict>, Vec<Bound<'py, PyAny>>) = (py
+        .import("mars.contrib.dask._convert")?)
+    .call_method1(intern!(py, "joint_graph"), (collections,))?
+    .extract()?;
+    joint.extend(found.into_iter().map(|(object, _)| object).zip(keys));
+    Ok(Some(dsk))
+}

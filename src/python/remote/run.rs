@@ -1,0 +1,346 @@
+//! Runs the task of an object.
+
+use super::super::runner::PythonRunner;
+use super::super::threads::Inside;
+use super::current;
+use super::execution;
+use super::object::{Claim, Object, Retry, Standing, Waiter};
+use super::plan::Pending;
+use super::python_side::PythonSide;
+use super::spawning;
+use super::store::Store;
+use super::waits::Ticket;
+use crate::executor::{self, Ended, Later, Promise, Ran, Run, timer};
+use crate::graph::TaskId;
+use pyo3::exceptions::{PyException, PyRuntimeError};
+use pyo3::ffi::PyObject;
+use pyo3::prelude::*;
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// No pause between two attempts is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The objects that wait for a run to end.
+#[derive(Clone)]
+pub(super) struct WaitedBy(Arc<Mutex<Vec<usize>>>);
+
+impl WaitedBy {
+    pub(super) fn new(objects: Vec<usize>) -> Self {
+        WaitedBy(Arc::new(Mutex::new(objects)))
+    }
+
+    pub(super) fn all(&self) -> Vec<usize> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn add(&self, objects: &[usize]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend_from_slice(objects);
+    }
+
+    pub(super) fn is(&self, other: &WaitedBy) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// What a run knows of the objects among its tasks.
+pub(crate) struct Remote {
+    store: Py<Store>,
+    /// By task: the object it has to run, or null; a reference of our own.
+    objects: Box<[AtomicPtr<PyObject>]>,
+    /// How often a task has failed and was run again.
+    attempts: Mutex<HashMap<TaskId, u32>>,
+    pub(super) waited_by: WaitedBy,
+    /// At most so many tasks run at the same time.
+    limit: usize,
+}
+
+impl Remote {
+    /// `objects` has an entry for every task.
+    pub(in crate::python) fn new(
+        store: Py<Store>,
+        objects: Pending,
+        waiting: Option<Vec<usize>>,
+        limit: usize,
+    ) -> Self {
+        let objects = objects.into_iter().map(|object| {
+            AtomicPtr::new(object.map_or(ptr::null_mut(), |object| object.into_ptr()))
+        });
+        Remote {
+            store,
+            objects: objects.collect(),
+            attempts: Mutex::default(),
+            waited_by: WaitedBy::new(waiting.unwrap_or_else(current::waiting)),
+            limit,
+        }
+    }
+
+    /// The object that `task` has to run.
+    pub(in crate::python) fn object<'py>(
+        &self,
+        py: Python<'py>,
+        task: TaskId,
+    ) -> Option<Bound<'py, Object>> {
+        let object = self.objects[task.index()].load(Ordering::Acquire);
+        // SAFETY: a place holds null or a reference, which is taken away only
+        // by `take`, after the task has run; whoever asks runs it or explains
+        // why it failed.
+        let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }?;
+        object.cast_into_exact::<Object>().ok()
+    }
+
+    /// Takes the object of a task that has a result.
+    pub(in crate::python) fn take(&self, py: Python<'_>, task: TaskId) -> Option<Py<PyAny>> {
+        let object = self.objects[task.index()].swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: the place held a reference, now ours alone.
+        unsafe { Bound::from_owned_ptr_or_opt(py, object) }.map(Bound::unbind)
+    }
+
+    /// Lets everything go. The caller is attached.
+    pub(in crate::python) fn clear(&self, py: Python<'_>) {
+        for task in (0..self.objects.len()).map(TaskId::new) {
+            drop(self.take(py, task));
+        }
+    }
+
+    /// Counts a failure of `task`: the number of the next attempt, of how many, and
+    /// how long to wait before it. None if there shall be none.
+    fn pause(&self, task: TaskId, retry: Retry) -> Option<(u32, u32, Duration)> {
+        let store = self.store.get();
+        let allowed = match retry {
+            Retry::Never => return None,
+            Retry::AsConfigured => store.retries,
+            Retry::Times(times) => times,
+        };
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = attempts.entry(task).or_default();
+        if *failed >= allowed {
+            return None;
+        }
+        *failed += 1;
+        let factor = 2f64.powi((*failed - 1).min(1000) as i32);
+        let pause = (store.retry_delay * factor).min(LONGEST_PAUSE.as_secs_f64());
+        Some((*failed, allowed, Duration::from_secs_f64(pause)))
+    }
+}
+
+/// An object that this task runs; given up if it is dropped, by a panic say.
+struct Claimed<'py> {
+    object: Option<Bound<'py, Object>>,
+    store: Bound<'py, Store>,
+}
+
+impl<'py> Claimed<'py> {
+    /// Keeps the result, and tells those who wait.
+    fn finish(mut self, value: &Py<PyAny>) {
+        let py = self.store.py();
+        if let Some(object) = self.object.take() {
+            let waiters = object.get().finish(&self.store, value.clone_ref(py));
+            for waiter in waiters {
+                waiter.finished(py, value);
+            }
+        }
+    }
+
+    /// Gives it up.
+    fn give_up(mut self) -> Vec<Waiter> {
+        let object = self.object.take();
+        object.map_or_else(Vec::new, |object| object.get().give_up(&self.store))
+    }
+
+    /// Keeps it claimed beyond the life of this value.
+    fn keep(mut self) -> Option<Py<Object>> {
+        self.object.take().map(Bound::unbind)
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            let waiters = object.get().give_up(&self.store);
+            waiters.into_iter().for_each(Waiter::try_itself);
+        }
+    }
+}
+
+/// Runs `object`, or finds its result, or promises it.
+pub(in crate::python) fn run(
+    runner: &PythonRunner,
+    remote: &Remote,
+    object: Bound<'_, Object>,
+    task: TaskId,
+    later: &Later<'_, PythonRunner>,
+) -> PyResult<Ran> {
+    let py = object.py();
+    let store = remote.store.bind(py).clone();
+    let on = object.as_ptr() as usize;
+    let claim = (object.get()).claim(
+        &store,
+        || later.promise(),
+        || Ticket::new(&remote.waited_by, on),
+    );
+    match claim {
+        Claim::Granted => {}
+        Claim::Promised => return Ok(Ran::Promised),
+        Claim::Finished(value) => {
+            runner.deliver(py, task, value);
+            return Ok(Ran::Finished);
+        }
+        Claim::WouldWaitForItself => {
+            return Err(PyRuntimeError::new_err(format!(
+                "{} waits for itself: its function wants a result that is made from its own",
+                object.get().__repr__()
+            )));
+        }
+    }
+    let claimed = Claimed {
+        object: Some(object.clone()),
+        store: store.clone(),
+    };
+    let result = {
+        let _inside = current::Inside::enter(object.clone().unbind(), remote.waited_by.clone());
+        runner.run_program(py, task)
+    };
+    let value = match result {
+        Ok(value) => value,
+        Err(error) => return failed(remote, claimed, &object, task, error, later),
+    };
+    match spawning::returned(&value)? {
+        None => {
+            let value = value.unbind();
+            claimed.finish(&value);
+            runner.deliver(py, task, value);
+            Ok(Ran::Finished)
+        }
+        Some(returned) => resolve(runner, remote, claimed, returned, task, later),
+    }
+}
+
+fn failed(
+    remote: &Remote,
+    claimed: Claimed<'_>,
+    object: &Bound<'_, Object>,
+    task: TaskId,
+    error: PyErr,
+    later: &Later<'_, PythonRunner>,
+) -> PyResult<Ran> {
+    let py = object.py();
+    let again = (error.is_instance_of::<PyException>(py) && !executor::is_stopped())
+        .then(|| remote.pause(task, object.get().retry))
+        .flatten();
+    let waiters = claimed.give_up();
+    let Some((attempt, allowed, pause)) = again else {
+        for waiter in waiters {
+            waiter.failed(py, &error);
+        }
+        return Err(error);
+    };
+    let told = (PythonSide::get(py)?.report_retry)
+        .call1(py, (object, &error, attempt, allowed, pause.as_secs_f64()));
+    if let Err(error) = told {
+        error.write_unraisable(py, Some(object));
+    }
+    waiters.into_iter().for_each(Waiter::try_itself);
+    let promise = later.promise();
+    timer::after(pause, move || promise.again());
+    Ok(Ran::Promised)
+}
+
+/// The function returned an object: its value is the result. It is made by a run
+/// of its own, and this thread goes on with other tasks.
+fn resolve(
+    runner: &PythonRunner,
+    remote: &Remote,
+    claimed: Claimed<'_>,
+    returned: Bound<'_, Object>,
+    task: TaskId,
+    later: &Later<'_, PythonRunner>,
+) -> PyResult<Ran> {
+    let py = returned.py();
+    let store = claimed.store.clone();
+    if let Standing::Finished(value) = returned.get().standing(&store) {
+        claimed.finish(&value);
+        runner.deliver(py, task, value);
+        return Ok(Ran::Finished);
+    }
+    let mut waiting = remote.waited_by.all();
+    waiting.extend(claimed.object.iter().map(|object| object.as_ptr() as usize));
+    let prepared = execution::prepare(
+        py,
+        std::slice::from_ref(&returned),
+        &store,
+        execution::background(remote.limit),
+        Some(waiting),
+    );
+    let run = match prepared {
+        Ok(run) => run,
+        Err(error) => {
+            for waiter in claimed.give_up() {
+                waiter.failed(py, &error);
+            }
+            return Err(error);
+        }
+    };
+    let resolution = Resolution {
+        object: claimed.keep(),
+        returned: returned.unbind(),
+        store: store.unbind(),
+        promise: later.promise(),
+    };
+    py.detach(|| {
+        run.link_to_outer();
+        run.detach(move |run, ended| Inside::again(|py| resolution.end(py, run, ended)));
+    });
+    Ok(Ran::Promised)
+}
+
+/// What is to be done when a returned object has been run.
+struct Resolution {
+    object: Option<Py<Object>>,
+    returned: Py<Object>,
+    store: Py<Store>,
+    promise: Promise<PythonRunner>,
+}
+
+impl Resolution {
+    fn end(self, py: Python<'_>, run: &Run<PythonRunner>, ended: Result<(), Ended<PyErr>>) {
+        let claimed = Claimed {
+            object: self.object.map(|object| object.into_bound(py)),
+            store: self.store.into_bound(py),
+        };
+        let was_cancelled = matches!(ended, Err(Ended::Cancelled));
+        let value = match ended {
+            Ok(()) => match self.returned.get().standing(&claimed.store) {
+                Standing::Finished(value) => Ok(value),
+                _ => Err(execution::cancelled()),
+            },
+            Err(ended) => Err(execution::error(py, run, ended)),
+        };
+        match value {
+            Ok(value) => {
+                claimed.finish(&value);
+                if let Some(run) = self.promise.run() {
+                    run.runner().deliver(py, self.promise.task(), value);
+                    self.promise.settle(Ok(()));
+                }
+            }
+            Err(error) => {
+                for waiter in claimed.give_up() {
+                    if was_cancelled {
+                        waiter.try_itself();
+                    } else {
+                        waiter.failed(py, &error);
+                    }
+                }
+                self.promise.settle(Err(error));
+            }
+        }
+    }
+}
