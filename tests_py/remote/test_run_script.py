@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from support import SOON, add, inc, script
 
-import mars
 import mars.remote as mr
 from mars.remote import _run_script
 from mars.remote._run_script import ScriptError, run_script
@@ -127,10 +126,17 @@ def test_session_and_keywords_reach_execute(monkeypatch: pytest.MonkeyPatch):
         calls.append(keywords["retry_when_fail"])
         return Task()
 
-    monkeypatch.setattr(mars._mars, "spawn", spawn, raising=False)
+    monkeypatch.setattr(_run_script, "spawn", spawn)
     arguments = {"session": "mine", "retry_when_fail": True, "run_kwargs": {"option": 1}}
     assert run_script(io.StringIO("pass"), **arguments) == "executed"
     assert calls == [True, {"session": "mine", "option": 1}]
+
+
+def test_output_is_in_the_log(capsys: pytest.CaptureFixture[str]):
+    source = "import os, sys\nprint('out', os.environ['RANK'])\nprint('err', file=sys.stderr)"
+    done = mr.run_script(io.StringIO(source), n_workers=2)
+    assert sorted(done.fetch_log().splitlines()) == ["[0] err", "[0] out 0", "[1] err", "[1] out 1"]
+    assert sorted(capsys.readouterr().out.splitlines()) == ["[0] out 0", "[1] out 1"]
 
 
 @pytest.mark.parametrize("n_workers", [1, 3])

@@ -8,7 +8,8 @@ What always holds:
 - Each process leads a process group of its own. Ctrl-C in a terminal does not reach it, and what it starts can be
   ended with it.
 - A process is not reaped before its group has been killed, so that no other process can have its number meanwhile.
-- Each process reads a pipe that only this process can write to, and ends when the pipe does (`_script_child`).
+- Each process holds on to a pipe that this process never closes before the end, and ends when the pipe does, or when
+  it has another parent (`_script_child`).
 """
 
 from __future__ import annotations

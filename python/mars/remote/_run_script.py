@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import keyword
 import operator
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mars._mars import Object, spawn, task_cancelled
 from mars.remote._gang import Script, ScriptError, run_gang
+
+if TYPE_CHECKING:
+    from mars.remote._execution import ExecutionInfo
+    from mars.session import Session
 
 __all__ = ["ScriptError", "run_script"]
 
@@ -19,10 +23,10 @@ def run_script(
     data: dict[str, Any] | None = None,
     n_workers: int = 1,
     command_argv: Sequence[str] | None = None,
-    session: Any = None,
-    retry_when_fail: bool = False,
+    session: Session | None = None,
+    retry_when_fail: bool | int = False,
     run_kwargs: dict[str, Any] | None = None,
-) -> Any:
+) -> Object | ExecutionInfo:
     """Run a Python script in processes of its own, and wait for it.
 
     The script finds what it would find when run by itself: ``__name__`` is
@@ -45,14 +49,15 @@ def run_script(
     session
         Where to execute; the default session if None.
     retry_when_fail
-        Run the script again, in all processes, if one has failed.
+        Run the script again, in all processes, if one has failed. How often is the
+        session's to say, or a number here.
     run_kwargs
         Keywords for ``execute``.
 
     Returns
     -------
-    object
-        What ``execute`` returns; the value is ``{"status": "ok"}``.
+    Object or ExecutionInfo
+        What ``execute`` returns. The value of the object is ``{"status": "ok"}``.
 
     Raises
     ------
@@ -78,20 +83,13 @@ def run_script(
     argv = _checked_argv(command_argv)
     if run_kwargs is not None and not isinstance(run_kwargs, dict):
         raise TypeError(f"run_kwargs must be a dict, not {type(run_kwargs).__name__}")
-    native: Any = importlib.import_module("mars._mars")
-    task = native.spawn(
-        _run,
-        args=(code, argv, size),
-        kwargs={"data": variables},
-        retry_when_fail=retry_when_fail,
-    )
+    task = spawn(_run, args=(code, argv, size, variables), retry_when_fail=retry_when_fail)
     return task.execute(session=session, **(run_kwargs or {}))
 
 
 def _run(script: Script, argv: list[str], size: int, data: Mapping[str, Any]) -> dict[str, str]:
     """The task: the values of the data are known, and the script runs."""
-    native: Any = importlib.import_module("mars._mars")
-    run_gang(script, data, argv, size, native.task_cancelled)
+    run_gang(script, data, argv, size, task_cancelled)
     return {"status": "ok"}
 
 
