@@ -367,7 +367,7 @@ def _values(wanted: Any, session: Session | None) -> Any:
     from mars.remote._tuple import ExecutableTuple
 
     if isinstance(wanted, ExecutableTuple):
-        if wanted and all(type(item) is _mars.Object for item in wanted):
+        if set(map(type, wanted)) == {_mars.Object}:
             store = _last_store(wanted[0]) if session is None else session._store
             if store is not None:
                 try:

@@ -98,7 +98,9 @@ fn prepare<'py>(
     wanted: &mut Wanted<'py>,
     options: Options,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
-    let parsed = parse::parse(py, dsk, Objects::new(None), |keys, _| wanted.number(keys))?;
+    let parsed = parse::parse(py, dsk, Objects::new(None, 0), |keys, _| {
+        wanted.number(keys)
+    })?;
     let (scheduler, parsed) = scheduler_for(py, parsed, Held::ForCaller)?;
     let remote =
         (parsed.objects).map(|(store, objects)| Remote::new(store, objects, None, options.limit));
@@ -155,7 +157,9 @@ pub(super) fn order<'py>(
     keys: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let mut wanted = Wanted::new(keys)?;
-    let parsed = parse::parse(py, dsk, Objects::new(None), |keys, _| wanted.number(keys))?;
+    let parsed = parse::parse(py, dsk, Objects::new(None, 0), |keys, _| {
+        wanted.number(keys)
+    })?;
     let graph = (parsed.graph.finish()).map_err(|error| errors::graph(py, error, &parsed.keys))?;
     let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
     let by_key = PyDict::new(py);

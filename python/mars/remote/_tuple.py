@@ -173,7 +173,7 @@ def objects_in(value: Any) -> list[Object]:
         return [value]
     if not isinstance(value, ExecutableTuple):
         return []
-    if all(type(item) is Object for item in value):
+    if set(map(type, value)) == {Object}:
         return list(value)
     return [found for item in value for found in objects_in(item)]
 

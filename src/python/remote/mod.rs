@@ -32,6 +32,7 @@ mod run;
 mod spawning;
 mod store;
 mod template;
+mod tracking;
 mod waits;
 
 pub(super) use object::Object;
@@ -46,7 +47,7 @@ pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Object>()?;
     module.add_class::<Store>()?;
     module.add_class::<execution::Execution>()?;
-    module.add_function(wrap_pyfunction!(spawning::spawn, module)?)?;
+    spawning::add_to(module)?;
     module.add_function(wrap_pyfunction!(spawning::convert, module)?)?;
     module.add_function(wrap_pyfunction!(execution::execute_objects, module)?)?;
     module.add_function(wrap_pyfunction!(execution::fetch_objects, module)?)?;

@@ -52,7 +52,7 @@ struct Inner {
     template: Template,
     /// Where the objects it depends on may still be found, once it has let go
     /// of them: what was executed does not keep alive what it was made from.
-    former: Option<Box<[Py<PyWeakrefReference>]>>,
+    former: Option<SmallVec<[Py<PyWeakrefReference>; 1]>>,
     /// Not yet executed, unless it says otherwise for a session.
     sessions: SmallVec<[InSession; 1]>,
     /// What the function printed; shared by all outputs of one call.
@@ -140,6 +140,22 @@ impl Object {
     pub(super) fn with_template<T>(&self, read: impl FnOnce(&Template) -> T) -> Option<T> {
         let inner = self.lock();
         inner.former.is_none().then(|| read(&inner.template))
+    }
+
+    /// Its value in the session of `store`, or what `read` makes of its template, or
+    /// None where it has no dependencies any more. `read` is as above.
+    pub(super) fn value_or<T>(
+        &self,
+        store: &Bound<'_, Store>,
+        read: impl FnOnce(&Template) -> T,
+    ) -> Option<Result<Py<PyAny>, T>> {
+        let inner = self.lock();
+        if let Some(State::Finished(place)) = inner.state(store)
+            && let Some(value) = store.get().get(store.py(), *place)
+        {
+            return Some(Ok(value));
+        }
+        inner.former.is_none().then(|| Err(read(&inner.template)))
     }
 
     /// Takes hold of the dependencies again after they were let go of; fails if
@@ -290,11 +306,11 @@ impl Object {
 
     /// Remembers weakly what it depends on.
     fn let_go(&self, py: Python<'_>, dependencies: SmallVec<[Py<Object>; 2]>) {
-        let weak: PyResult<Vec<_>> = (dependencies.iter())
+        let weak: PyResult<SmallVec<_>> = (dependencies.iter())
             .map(|object| PyWeakrefReference::new(object.bind(py).as_any()).map(Bound::unbind))
             .collect();
         // Without memory for weak references it cannot be executed elsewhere.
-        self.lock().former = Some(weak.unwrap_or_default().into_boxed_slice());
+        self.lock().former = Some(weak.unwrap_or_default());
         drop_objects(dependencies);
     }
 

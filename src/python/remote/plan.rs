@@ -11,7 +11,7 @@ use super::super::keys::Keys;
 use super::super::parse::{self, Parsed};
 use super::super::places::Places;
 use super::super::program::{Op, Programs};
-use super::object::{Object, Standing};
+use super::object::Object;
 use super::store::Store;
 use super::template::Template;
 use crate::graph::{GraphBuilder, TaskId};
@@ -47,13 +47,14 @@ pub(crate) fn is_object(value: &Bound<'_, PyAny>) -> bool {
 }
 
 impl<'py> Objects<'py> {
-    /// None yet. Without a store it is that of the current session.
-    pub(crate) fn new(store: Option<Bound<'py, Store>>) -> Self {
+    /// None yet, but so many are expected. Without a store it is that of the current
+    /// session.
+    pub(crate) fn new(store: Option<Bound<'py, Store>>, expected: usize) -> Self {
         Objects {
             store,
-            table: Places::with_capacity(0),
-            objects: Vec::new(),
-            tasks: Vec::new(),
+            table: Places::with_capacity(expected),
+            objects: Vec::with_capacity(expected),
+            tasks: Vec::with_capacity(expected),
             joint: HashMap::new(),
         }
     }
@@ -183,13 +184,10 @@ fn emit<'py>(
         Ok(())
     };
     loop {
-        if let Standing::Finished(value) = object.get().standing(store) {
-            return Ok(Some(value));
-        }
-        match object.get().with_template(&mut write) {
-            Some(written) => return written.map(|()| None),
-            // Let go of by another session, or just now by another thread.
-            None if object.get().is_finished(store) => {}
+        match object.get().value_or(store, &mut write) {
+            Some(Ok(value)) => return Ok(Some(value)),
+            Some(Err(written)) => return written.map(|()| None),
+            // Another session has let go of them.
             None => object.get().regain_dependencies(py)?,
         }
     }
@@ -201,7 +199,7 @@ pub(super) fn plan<'py>(
     requested: &[Bound<'py, Object>],
     store: &Bound<'py, Store>,
 ) -> PyResult<(Parsed, Pending)> {
-    let mut objects = Objects::new(Some(store.clone()));
+    let mut objects = Objects::new(Some(store.clone()), requested.len());
     if requested.iter().any(|o| o.get().reaches_collection)
         && let Some(dsk) = joint_graph(py, requested, store, &mut objects.joint)?
     {

@@ -9,6 +9,7 @@ use super::plan::Pending;
 use super::python_side::PythonSide;
 use super::spawning;
 use super::store::Store;
+use super::tracking::{is_scalar, track};
 use super::waits::Ticket;
 use crate::executor::{self, Ended, Later, Promise, Ran, Run, timer};
 use crate::graph::TaskId;
@@ -142,6 +143,9 @@ impl<'py> Claimed<'py> {
     fn finish(mut self, value: &Py<PyAny>) {
         let py = self.store.py();
         if let Some(object) = self.object.take() {
+            if !is_scalar(value.bind(py)) {
+                track(&object);
+            }
             let waiters = object.get().finish(&self.store, value.clone_ref(py));
             for waiter in waiters {
                 waiter.finished(py, value);
@@ -205,7 +209,7 @@ pub(in crate::python) fn run(
         store: store.clone(),
     };
     let result = {
-        let _inside = current::Inside::enter(object.clone().unbind(), remote.waited_by.clone());
+        let _inside = current::Inside::enter(object.as_unbound(), &remote.waited_by);
         runner.run_program(py, task)
     };
     let value = match result {

@@ -10,13 +10,11 @@ use super::super::errors;
 use super::super::program::{Op, take_last_loads};
 use super::object::Object;
 use super::python_side::PythonSide;
+use super::tracking::{is_open_function, is_scalar, is_tracked};
 use crate::graph::TaskId;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
-    PyTuple,
-};
+use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
@@ -67,6 +65,8 @@ pub(super) struct Writer<'py> {
     references: usize,
     registers: usize,
     met: HashMap<usize, Met>,
+    /// Something in it may refer to anything.
+    needs_tracking: bool,
     /// A container that contains itself.
     cyclic: Option<Bound<'py, PyAny>>,
 }
@@ -83,6 +83,7 @@ impl<'py> Writer<'py> {
             references: 0,
             registers: 0,
             met: HashMap::new(),
+            needs_tracking: false,
             cyclic: None,
         }
     }
@@ -92,6 +93,12 @@ impl<'py> Writer<'py> {
     }
 
     pub(super) fn constant(&mut self, value: &Bound<'py, PyAny>) {
+        self.needs_tracking |= !is_scalar(value) && !is_open_function(value);
+        self.scalar(value);
+    }
+
+    /// Pushes a value that refers to nothing.
+    pub(super) fn scalar(&mut self, value: &Bound<'py, PyAny>) {
         let index = self.template.constants.len();
         self.template.constants.push(value.clone().unbind());
         self.emit(Op::Const(index));
@@ -117,6 +124,7 @@ impl<'py> Writer<'py> {
         };
         let place = place.unwrap_or_else(|| {
             let place = known.len();
+            self.needs_tracking |= is_tracked(object);
             known.push(object.clone().unbind());
             if place + 1 == FEW {
                 let all = known.iter().enumerate();
@@ -133,7 +141,7 @@ impl<'py> Writer<'py> {
     /// Pushes what `value` stands for.
     pub(super) fn argument(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
         if is_scalar(value) {
-            self.constant(value);
+            self.scalar(value);
             return Ok(());
         }
         if let Ok(object) = value.cast_exact::<Object>() {
@@ -287,24 +295,13 @@ impl<'py> Writer<'py> {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Template {
+    /// The template, and whether the garbage collector has to know what it refers to.
+    pub(super) fn finish(mut self) -> (Template, bool) {
         if self.registers > 0 {
             take_last_loads(&mut self.template.words, self.registers);
         }
-        self.template
+        (self.template, self.needs_tracking)
     }
-}
-
-/// Values that contain nothing, told by their type alone.
-#[inline]
-fn is_scalar(value: &Bound<'_, PyAny>) -> bool {
-    value.is_none()
-        || value.is_exact_instance_of::<PyInt>()
-        || value.is_exact_instance_of::<PyFloat>()
-        || value.is_exact_instance_of::<PyString>()
-        || value.is_exact_instance_of::<PyBool>()
-        || value.is_exact_instance_of::<PyBytes>()
-        || value.is_exact_instance_of::<PyComplex>()
 }
 
 fn is_other_container(value: &Bound<'_, PyAny>) -> PyResult<bool> {
