@@ -6,6 +6,7 @@ use super::key::Key;
 use super::python_side::PythonSide;
 use super::store::{Place, Store};
 use super::template::Template;
+use super::tracking;
 use super::waits::Ticket;
 use crate::executor::Promise;
 use crate::executor::fork;
@@ -307,7 +308,7 @@ impl Object {
     /// Remembers weakly what it depends on.
     fn let_go(&self, py: Python<'_>, dependencies: SmallVec<[Py<Object>; 2]>) {
         let weak: PyResult<SmallVec<_>> = (dependencies.iter())
-            .map(|object| PyWeakrefReference::new(object.bind(py).as_any()).map(Bound::unbind))
+            .map(|object| tracking::weakref(object.bind(py)))
             .collect();
         // Without memory for weak references it cannot be executed elsewhere.
         self.lock().former = Some(weak.unwrap_or_default());

@@ -9,7 +9,9 @@
 use super::object::Object;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyComplex, PyFloat, PyFunction, PyInt, PyString};
+use pyo3::types::{
+    PyBool, PyBytes, PyComplex, PyFloat, PyFunction, PyInt, PyString, PyWeakrefReference,
+};
 
 /// Values that contain nothing, told by their type alone.
 #[inline]
@@ -40,6 +42,16 @@ pub(super) fn is_tracked(object: &Bound<'_, Object>) -> bool {
 pub(super) fn untrack(object: &Bound<'_, Object>) {
     // SAFETY: as above; untracking is undone by `track`, or not needed any more.
     unsafe { ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
+}
+
+/// A weak reference to `object`, which the collector need not look at: it refers to
+/// nothing that could be counted.
+pub(super) fn weakref(object: &Bound<'_, Object>) -> PyResult<Py<PyWeakrefReference>> {
+    let weak = PyWeakrefReference::new(object.as_any())?;
+    // SAFETY: attached; weak references have support for the collector, and may
+    // be untracked twice.
+    unsafe { ffi::PyObject_GC_UnTrack(weak.as_ptr().cast()) };
+    Ok(weak.unbind())
 }
 
 /// Has the collector look at `object` from now on.
