@@ -291,37 +291,24 @@ def execute(*objects: Any, session: Session | None = None, wait: bool = True, sh
 
 
 def _run(session: Session, objects: list[Object]) -> None:
-    from mars.remote._log import begin_capture, end_capture
-
     on_main_thread = threading.current_thread() is threading.main_thread()
     limit = session.n_workers
     token = _current.set(session)
-    begin_capture()
     try:
         _mars.execute_objects(objects, session._store, limit, on_main_thread)
     finally:
-        end_capture()
         _current.reset(token)
 
 
 def _begin(session: Session, objects: list[Object], outcome: Any) -> ExecutionInfo:
     from mars.remote._execution import ExecutionInfo
-    from mars.remote._log import begin_capture, end_capture
 
     limit = session.n_workers
 
     def start(on_end: Any) -> Any:
-        def end(error: BaseException | None, cancelled: bool) -> None:
-            end_capture()
-            on_end(error, cancelled)
-
         token = _current.set(session)
-        begin_capture()
         try:
-            return _mars.execute_objects(objects, session._store, limit, False, end)
-        except BaseException:
-            end_capture()
-            raise
+            return _mars.execute_objects(objects, session._store, limit, False, on_end)
         finally:
             _current.reset(token)
 

@@ -162,6 +162,34 @@ pub(super) fn lose(epoch: usize) {
     }
 }
 
+/// While it lives, the calling worker counts as lost: it sleeps in a task that waits
+/// for what other runs make, and these may need a worker.
+pub(super) struct Blocked(Option<usize>);
+
+impl Blocked {
+    /// Gives the work that waits to another pool, if this thread is a worker.
+    pub(super) fn now() -> Self {
+        let epoch = epoch();
+        if epoch == 0 {
+            return Blocked(None);
+        }
+        lose(epoch);
+        if is_contended() {
+            // Without threads the work waits on; nothing is lost.
+            let _ = spawn(0, || {});
+        }
+        Blocked(Some(epoch))
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if let Some(epoch) = self.0 {
+            regain(epoch);
+        }
+    }
+}
+
 /// A worker that was lost is back.
 pub(super) fn regain(epoch: usize) {
     let mut state = state();

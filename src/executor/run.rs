@@ -3,7 +3,7 @@
 use super::background::Background;
 use super::current::{self, Stop, Working};
 use super::observed::Gate;
-use super::pool;
+use super::pool::{self, Blocked};
 use super::promise::Later;
 use super::runner::{Ran, Runner};
 use super::worker::{self, Role};
@@ -211,6 +211,7 @@ impl<R: Runner> Run<R> {
         self: &Arc<Self>,
         poll: &mut impl FnMut() -> Result<(), R::Error>,
     ) -> Result<(), R::Error> {
+        let mut blocked = None;
         loop {
             worker::work(self, Role::Caller);
             let mut progress = self.lock();
@@ -219,13 +220,15 @@ impl<R: Runner> Run<R> {
                 progress.caller_sleeps = true;
                 // It was called, and another thread has taken the task.
                 progress.caller_comes = false;
-                let (guard, timeout) = (self.changed.wait_timeout(progress, POLL))
+                let pause = if progress.active == 0 { STARVED } else { POLL };
+                let (guard, timeout) = (self.changed.wait_timeout(progress, pause))
                     .unwrap_or_else(PoisonError::into_inner);
                 progress = guard;
                 progress.caller_sleeps = false;
                 slept_long = timeout.timed_out();
             }
             progress.caller_comes = true;
+            let waits_for_others = slept_long && progress.active == 0 && progress.startable() == 0;
             drop(progress);
             if self.has_ended() {
                 return Ok(());
@@ -233,6 +236,9 @@ impl<R: Runner> Run<R> {
             worker::rerun_failed(self);
             if slept_long {
                 poll()?;
+            }
+            if waits_for_others && blocked.is_none() {
+                blocked = Some(Blocked::now());
             }
         }
     }
@@ -254,9 +260,11 @@ impl<R: Runner> Run<R> {
             }
             std::hint::spin_loop();
         }
+        let mut blocked = None;
         loop {
             let mut starved = false;
             let progress = self.lock();
+            let waits_for_others = progress.active == 0 && progress.startable() == 0;
             if !self.has_ended() && progress.to_rerun.is_empty() {
                 let (progress, left_alone) = self.sleep(progress, deadline);
                 drop(progress);
@@ -275,6 +283,9 @@ impl<R: Runner> Run<R> {
                 worker::work(self, Role::Caller);
             }
             poll()?;
+            if waits_for_others && blocked.is_none() {
+                blocked = Some(Blocked::now());
+            }
         }
     }
 

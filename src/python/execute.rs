@@ -3,7 +3,7 @@
 use super::errors;
 use super::observer::PythonObserver;
 use super::parse::{self, Parsed};
-use super::remote::{Objects, Remote};
+use super::remote::{self, Objects, Remote};
 use super::results::Wanted;
 use super::runner::PythonRunner;
 use super::threads::{self, Inside};
@@ -102,16 +102,18 @@ fn prepare<'py>(
         wanted.number(keys)
     })?;
     let (scheduler, parsed) = scheduler_for(py, parsed, Held::ForCaller)?;
-    let remote =
-        (parsed.objects).map(|(store, objects)| Remote::new(store, objects, None, options.limit));
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+    let tracing = Tracing::current(py)?;
+    let remote = (parsed.objects)
+        .map(|(store, objects)| Remote::new(py, store, objects, remote::waiting(), options.limit))
+        .transpose()?;
     let runner = PythonRunner::new(
         parsed.programs,
         parsed.keys,
         parsed.known,
         context.unbind(),
-        Tracing::current(py)?,
+        tracing,
         remote,
     );
     Ok(Run::new(scheduler, runner, options))

@@ -40,6 +40,8 @@ pub(super) fn install(py: Python<'_>) -> PyResult<()> {
     KEEP_STATES.store(!disabled.is_truthy()?, Ordering::Relaxed);
     pool::set_thread_hooks(ThreadHooks { begin, end });
     exit_handler::install();
+    let leave = wrap_pyfunction!(shutdown, py)?;
+    py.import("atexit")?.call_method1("register", (leave,))?;
     Ok(())
 }
 

@@ -51,6 +51,7 @@ class ExecutionInfo(Future[Any]):
 
     def _end(self, error: BaseException | None, cancelled: bool) -> None:
         """Called once, by the thread that ended it."""
+        self._let_go()
         if cancelled:
             super().cancel()
             self.set_running_or_notify_cancel()
@@ -59,7 +60,6 @@ class ExecutionInfo(Future[Any]):
         else:
             self.set_result(self._outcome)
         self._outcome = None
-        self._let_go()
 
     def _let_go(self) -> None:
         execution, self._execution = self._execution, None

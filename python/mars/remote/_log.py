@@ -30,7 +30,7 @@ class Log:
 
     def __init__(self) -> None:
         self._text = StringIO()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what collects garbage in between may print
         #: Where the last reader stopped.
         self._read = 0
 
@@ -75,7 +75,8 @@ class _Capture:
     """How many executions are under way, and so whether the streams are behind a tee."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # An execution may end inside: its last reference may go in a garbage collection.
+        self.lock = threading.RLock()
         self.executions = 0
 
 

@@ -1,7 +1,7 @@
 //! Which objects' functions the calling thread is in.
 
 use super::object::Object;
-use super::run::WaitedBy;
+use super::waits::WaitedBy;
 use pyo3::prelude::*;
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -57,18 +57,13 @@ pub(super) fn innermost(py: Python<'_>) -> Option<Py<Object>> {
     FRAMES.with_borrow(|frames| frames.last().map(|frame| frame.object().clone_ref(py)))
 }
 
-/// The objects that wait for whatever the calling thread waits for: those whose
-/// functions it is in, and those that wait for the runs of these.
-pub(super) fn waiting() -> Vec<usize> {
+/// Those that wait for whatever the calling thread waits for: the objects whose
+/// functions it is in, and who waits for the runs of these.
+pub(in crate::python) fn waiting() -> WaitedBy {
     FRAMES.with_borrow(|frames| {
-        let mut all = Vec::new();
-        for frame in frames {
-            all.push(frame.object().as_ptr() as usize);
-            all.extend(frame.waited_by().all());
-        }
-        all.sort_unstable();
-        all.dedup();
-        all
+        let objects = frames.iter().map(|frame| frame.object().as_ptr() as usize);
+        let runs = frames.iter().map(|frame| frame.waited_by().clone());
+        WaitedBy::new(objects, runs)
     })
 }
 

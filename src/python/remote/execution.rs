@@ -10,13 +10,17 @@ use super::object::{Object, Standing};
 use super::plan;
 use super::run::Remote;
 use super::store::Store;
+use super::waits::WaitedBy;
 use crate::executor::{Caller, Ended, Options, Run, in_task};
 use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
+use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+import_exception!(concurrent.futures, CancelledError);
 
 /// An execution that goes on in the background.
 #[pyclass(frozen, module = "mars._mars")]
@@ -35,32 +39,41 @@ pub(super) fn background(limit: usize) -> Options {
     }
 }
 
-/// A run of what `objects` need and the session does not have yet. `waiting` are the
-/// objects that wait for it; by default those that the calling thread is in.
+/// A run of what `objects` need and the session does not have yet. `waited_by` are the
+/// objects that wait for it.
 pub(super) fn prepare<'py>(
     py: Python<'py>,
     objects: &[Bound<'py, Object>],
     store: &Bound<'py, Store>,
     options: Options,
-    waiting: Option<Vec<usize>>,
+    waited_by: WaitedBy,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
     if store.get().stopped() {
         return Err(PyValueError::new_err(
             "the session has stopped: execute in another one",
         ));
     }
-    let (parsed, pending) = plan::plan(py, objects, store)?;
-    let remote = Remote::new(store.clone().unbind(), pending, waiting, options.limit);
+    let mut claims = plan::Claims::new(store.clone());
+    let (parsed, pending) = plan::plan(py, objects, store, &mut claims)?;
     // Nothing is held for the caller: results are kept by the objects.
     let (scheduler, parsed) = scheduler_for(py, parsed, Held::ByObjects)?;
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+    let tracing = Tracing::current(py)?;
+    let mut remote = Remote::new(
+        py,
+        store.clone().unbind(),
+        pending,
+        waited_by,
+        options.limit,
+    )?;
+    remote.hold(claims.into_objects());
     let runner = PythonRunner::new(
         parsed.programs,
         parsed.keys,
         parsed.known,
         context.unbind(),
-        Tracing::current(py)?,
+        tracing,
         Some(remote),
     );
     let run = Run::new(scheduler, runner, options);
@@ -85,19 +98,16 @@ pub(crate) fn execute_objects<'py>(
     let inside = Inside::enter(py)?;
     let Some(on_end) = on_end else {
         let options = options_for(limit, on_main_thread, false);
-        let run = prepare(py, &objects, store, options, None)?;
+        let run = prepare(py, &objects, store, options, current::waiting())?;
         drop(objects); // what nobody else holds goes when it is not needed any more
         let ended = inside.outside(py, || {
             let ended = run.execute(poll(on_main_thread));
             run.await_leavers();
             ended
         });
-        return match ended {
-            Ok(()) => Ok(None),
-            Err(ended) => Err(error(py, &run, ended)),
-        };
+        return ended.map_err(|ended| error(py, &run, ended)).map(|()| None);
     };
-    let run = prepare(py, &objects, store, background(limit), Some(Vec::new()))?;
+    let run = prepare(py, &objects, store, background(limit), WaitedBy::nobody())?;
     drop(objects);
     let known = run.counts().0;
     let execution = Execution {
@@ -127,8 +137,11 @@ fn poll(on_main_thread: bool) -> impl FnMut() -> PyResult<()> {
     }
 }
 
-/// The exception for a run that did not end well.
+/// The exception for a run that did not end well. What it has claimed is others' to run.
 pub(super) fn error(py: Python<'_>, run: &Run<PythonRunner>, ended: Ended<PyErr>) -> PyErr {
+    if let Some(remote) = run.runner().remote() {
+        remote.give_up(py);
+    }
     match ended {
         Ended::Interrupted(error) => error,
         Ended::Cancelled => cancelled(),
@@ -147,7 +160,7 @@ pub(super) fn error(py: Python<'_>, run: &Run<PythonRunner>, ended: Ended<PyErr>
 }
 
 pub(super) fn cancelled() -> PyErr {
-    PyRuntimeError::new_err(
+    CancelledError::new_err(
         "the execution was cancelled: by its session, which has stopped, or with the task that made it",
     )
 }
@@ -178,7 +191,11 @@ impl Execution {
                     "a task cannot wait for the execution that it is part of",
                 ));
             }
-            remote.waited_by.add(&current::waiting());
+            if !remote.waited_by.join(&current::waiting()) {
+                return Err(PyRuntimeError::new_err(
+                    "this execution waits for the task that would wait for it",
+                ));
+            }
         }
         let deadline = match timeout {
             None => None,

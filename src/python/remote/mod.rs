@@ -35,6 +35,7 @@ mod template;
 mod tracking;
 mod waits;
 
+pub(super) use current::waiting;
 pub(super) use object::Object;
 pub(super) use plan::{Objects, Pending, compile_object, is_object};
 pub(super) use run::{Remote, run};

@@ -15,7 +15,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyString, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyBool, PyString, PyTuple, PyWeakrefReference};
 use smallvec::SmallVec;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -287,6 +287,29 @@ impl Object {
         }
     }
 
+    /// Claims it for a run that is being planned, of which its value will be a part.
+    /// Says whether it was neither finished nor claimed.
+    pub(super) fn claim_for_run(&self, store: &Bound<'_, Store>) -> bool {
+        let mut inner = self.lock();
+        let claimed = State::Claimed {
+            generation: fork::generation(),
+            waiters: Vec::new(),
+        };
+        match inner.sessions.iter_mut().find(|s| s.store.is(store)) {
+            None => inner.sessions.push(InSession {
+                store: store.clone().unbind(),
+                state: claimed,
+            }),
+            Some(InSession { state, .. }) => match state {
+                State::Claimed { generation, .. } if *generation != fork::generation() => {
+                    *state = claimed;
+                }
+                _ => return false,
+            },
+        }
+        true
+    }
+
     /// Keeps the result; those who waited are to be told.
     pub(super) fn finish(&self, store: &Bound<'_, Store>, value: Py<PyAny>) -> Vec<Waiter> {
         let py = store.py();
@@ -455,7 +478,7 @@ impl Object {
     /// wait : bool, default True
     ///     False returns at once, while the work goes on.
     /// show_progress : bool, optional
-    ///     True shows a bar (needs tqdm). Default: what the session says.
+    ///     True shows a bar (needs tqdm). Default: False.
     ///
     /// Returns
     /// -------
@@ -659,15 +682,10 @@ impl Object {
         in_python(slf, intern!(slf.py(), "dask_postpersist"), &[])
     }
 
-    #[staticmethod]
-    #[pyo3(signature = (dsk, keys, **kwargs))]
-    fn __dask_scheduler__<'py>(
-        dsk: &Bound<'py, PyAny>,
-        keys: &Bound<'py, PyAny>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let module = dsk.py().import("mars.contrib.dask")?;
-        (module.getattr("mars_scheduler")?).call((dsk, keys), kwargs)
+    #[getter]
+    fn __dask_scheduler__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import(intern!(py, "mars.remote._object"))?
+            .getattr(intern!(py, "dask_scheduler"))
     }
 
     /// Refuses: a lazy call, or a result in this process, cannot be sent anywhere.

@@ -10,7 +10,7 @@ use super::python_side::PythonSide;
 use super::spawning;
 use super::store::Store;
 use super::tracking::{is_scalar, track};
-use super::waits::Ticket;
+use super::waits::{Ticket, WaitedBy};
 use crate::executor::{self, Ended, Later, Promise, Ran, Run, timer};
 use crate::graph::TaskId;
 use pyo3::exceptions::{PyException, PyRuntimeError};
@@ -19,43 +19,22 @@ use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// No pause between two attempts is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// The objects that wait for a run to end.
-#[derive(Clone)]
-pub(super) struct WaitedBy(Arc<Mutex<Vec<usize>>>);
-
-impl WaitedBy {
-    pub(super) fn new(objects: Vec<usize>) -> Self {
-        WaitedBy(Arc::new(Mutex::new(objects)))
-    }
-
-    pub(super) fn all(&self) -> Vec<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    pub(super) fn add(&self, objects: &[usize]) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend_from_slice(objects);
-    }
-
-    pub(super) fn is(&self, other: &WaitedBy) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
 
 /// What a run knows of the objects among its tasks.
 pub(crate) struct Remote {
     store: Py<Store>,
     /// By task: the object it has to run, or null; a reference of our own.
     objects: Box<[AtomicPtr<PyObject>]>,
+    /// Those whose Dask collections are part of the graph: they are claimed for the
+    /// whole of the run, so that no other computes the same.
+    held: Mutex<HashMap<usize, Py<Object>>>,
+    /// Whether there were any.
+    holds: bool,
     /// How often a task has failed and was run again.
     attempts: Mutex<HashMap<TaskId, u32>>,
     pub(super) waited_by: WaitedBy,
@@ -66,20 +45,57 @@ pub(crate) struct Remote {
 impl Remote {
     /// `objects` has an entry for every task.
     pub(in crate::python) fn new(
+        py: Python<'_>,
         store: Py<Store>,
         objects: Pending,
-        waiting: Option<Vec<usize>>,
+        waited_by: WaitedBy,
         limit: usize,
-    ) -> Self {
+    ) -> PyResult<Self> {
         let objects = objects.into_iter().map(|object| {
             AtomicPtr::new(object.map_or(ptr::null_mut(), |object| object.into_ptr()))
         });
-        Remote {
+        let remote = Remote {
             store,
             objects: objects.collect(),
+            held: Mutex::default(),
+            holds: false,
             attempts: Mutex::default(),
-            waited_by: WaitedBy::new(waiting.unwrap_or_else(current::waiting)),
+            waited_by,
             limit,
+        };
+        // From here on until `clear`, functions that still run after the end included.
+        (PythonSide::get(py)?.begin_capture).call0(py)?;
+        Ok(remote)
+    }
+
+    /// Takes over claims, which their tasks make use of.
+    pub(super) fn hold(&mut self, objects: Vec<Bound<'_, Object>>) {
+        self.waited_by
+            .add(objects.iter().map(|object| object.as_ptr() as usize));
+        self.holds = !objects.is_empty();
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        held.extend((objects.into_iter()).map(|o| (o.as_ptr() as usize, o.unbind())));
+    }
+
+    /// Whether `object` is claimed already, for its task to run.
+    fn take_claim(&self, object: &Bound<'_, Object>) -> bool {
+        if !self.holds {
+            return false;
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = held.remove(&(object.as_ptr() as usize));
+        drop(held);
+        claim.is_some()
+    }
+
+    /// Gives up the claims that no task has made use of.
+    pub(super) fn give_up(&self, py: Python<'_>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = std::mem::take(&mut *held);
+        drop(held);
+        for object in objects.values() {
+            let waiters = object.get().give_up(self.store.bind(py));
+            waiters.into_iter().for_each(Waiter::try_itself);
         }
     }
 
@@ -104,8 +120,14 @@ impl Remote {
         unsafe { Bound::from_owned_ptr_or_opt(py, object) }.map(Bound::unbind)
     }
 
-    /// Lets everything go. The caller is attached.
+    /// Ends the life of the run: what functions print is not kept any more, and
+    /// everything is let go. The caller is attached.
     pub(in crate::python) fn clear(&self, py: Python<'_>) {
+        self.give_up(py);
+        let ended = PythonSide::get(py).and_then(|ours| ours.end_capture.call0(py));
+        if let Err(error) = ended {
+            error.write_unraisable(py, None);
+        }
         for task in (0..self.objects.len()).map(TaskId::new) {
             drop(self.take(py, task));
         }
@@ -185,11 +207,15 @@ pub(in crate::python) fn run(
     let py = object.py();
     let store = remote.store.bind(py).clone();
     let on = object.as_ptr() as usize;
-    let claim = (object.get()).claim(
-        &store,
-        || later.promise(),
-        || Ticket::new(&remote.waited_by, on),
-    );
+    let claim = if remote.take_claim(&object) {
+        Claim::Granted
+    } else {
+        (object.get()).claim(
+            &store,
+            || later.promise(),
+            || Ticket::new(&remote.waited_by, on),
+        )
+    };
     match claim {
         Claim::Granted => {}
         Claim::Promised => return Ok(Ran::Promised),
@@ -274,14 +300,16 @@ fn resolve(
         runner.deliver(py, task, value);
         return Ok(Ran::Finished);
     }
-    let mut waiting = remote.waited_by.all();
-    waiting.extend(claimed.object.iter().map(|object| object.as_ptr() as usize));
+    let waited_by = WaitedBy::new(
+        (claimed.object.iter()).map(|object| object.as_ptr() as usize),
+        [remote.waited_by.clone()],
+    );
     let prepared = execution::prepare(
         py,
         std::slice::from_ref(&returned),
         &store,
         execution::background(remote.limit),
-        Some(waiting),
+        waited_by,
     );
     let run = match prepared {
         Ok(run) => run,
