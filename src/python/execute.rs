@@ -116,7 +116,11 @@ fn prepare<'py>(
         tracing,
         remote,
     );
-    Ok(Run::new(scheduler, runner, options))
+    let run = Run::new(scheduler, runner, options);
+    if let Some(remote) = run.runner().remote() {
+        remote.store().adopt(&run);
+    }
+    Ok(run)
 }
 
 /// Who keeps the asked-for results.

@@ -18,7 +18,7 @@ from typing import Any
 from mars import _mars
 from mars.remote._tuple import ExecutableTuple
 
-__all__ = ["Log", "begin_capture", "end_capture", "fetch_log", "report_retry"]
+__all__ = ["Log", "begin_capture", "cover", "end_capture", "fetch_log", "report_retry", "uncover"]
 
 _logger = logging.getLogger("mars")
 
@@ -42,10 +42,20 @@ class Log:
     def read(self, offset: int | None, size: int | None) -> str:
         """Characters from `offset` on, by default from where the last call stopped."""
         with self._lock:
-            self._text.seek(self._read if offset is None else offset)
+            end = self._text.seek(0, os.SEEK_END)
+            self._text.seek(self._read if offset is None else min(offset, end))
             text = self._text.read(-1 if size is None else size)
             self._read = self._text.tell()
             return text
+
+
+class _Writing(threading.local):
+    """Whether the calling thread is writing through a tee."""
+
+    now = False
+
+
+_writing = _Writing()
 
 
 class _Tee:
@@ -55,13 +65,19 @@ class _Tee:
         self._stream = stream
 
     def write(self, text: str) -> Any:
+        if _writing.now:  # a tee is behind this one
+            return self._stream.write(text)
         current = _mars.current_object()
         if current is not None and isinstance(text, str):
             log = current._log
             if log is None:
                 log = current._keep_log(Log())
             log.write(text)
-        return self._stream.write(text)
+        _writing.now = True
+        try:
+            return self._stream.write(text)
+        finally:
+            _writing.now = False
 
     def writelines(self, lines: Any) -> None:
         for line in lines:
@@ -71,8 +87,11 @@ class _Tee:
         return getattr(self._stream, name)
 
 
+_NAMES = ("stdout", "stderr")
+
+
 class _Capture:
-    """How many executions are under way, and so whether the streams are behind a tee."""
+    """How many executions are under way."""
 
     def __init__(self) -> None:
         # An execution may end inside: its last reference may go in a garbage collection.
@@ -87,37 +106,63 @@ def _forget_executions() -> None:
     """In a forked child none of its parent's executions goes on."""
     global _capture
     _capture = _Capture()
-    _uncover()
+    _uncover_all()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_executions)
 
 
-def begin_capture() -> None:
-    """Put tees before the streams, if they are not there yet."""
+def begin_capture() -> list[Any]:
+    """An execution begins. Returns what `end_capture` is to be given."""
     with _capture.lock:
         _capture.executions += 1
-        for name in ("stdout", "stderr"):
+        return cover()
+
+
+def end_capture(tees: list[Any]) -> None:
+    """An execution has ended, and with the last one all tees go."""
+    with _capture.lock:
+        _capture.executions = max(0, _capture.executions - 1)
+        if _capture.executions:
+            uncover(tees)
+        else:
+            _uncover_all()
+
+
+def cover() -> list[Any]:
+    """Put tees before the streams, if they are not there yet; those that were put.
+
+    Called at the beginning of each function whose thread would write past them: the program may
+    have put other streams in their place.
+    """
+    put = []
+    with _capture.lock:
+        for name in _NAMES:
             stream = getattr(sys, name)
             if stream is not None and not isinstance(stream, _Tee):
-                setattr(sys, name, _Tee(stream))
+                tee = _Tee(stream)
+                setattr(sys, name, tee)
+                put.append(tee)
+    return put
 
 
-def end_capture() -> None:
-    """Take the tees away after the last execution."""
-    with _capture.lock:
-        _capture.executions -= 1
-        if _capture.executions <= 0:
-            _capture.executions = 0
-            _uncover()
+def uncover(tees: list[Any]) -> None:
+    """Take these tees away where they still are."""
+    if tees:
+        with _capture.lock:
+            for name in _NAMES:
+                stream = getattr(sys, name)
+                if any(stream is tee for tee in tees):
+                    setattr(sys, name, stream._stream)
 
 
-def _uncover() -> None:
-    for name in ("stdout", "stderr"):
+def _uncover_all() -> None:
+    for name in _NAMES:
         stream = getattr(sys, name)
-        if isinstance(stream, _Tee):
-            setattr(sys, name, stream._stream)
+        while isinstance(stream, _Tee):
+            stream = stream._stream
+            setattr(sys, name, stream)
 
 
 def fetch_log(value: Any, offsets: Any = None, sizes: Any = None) -> Any:

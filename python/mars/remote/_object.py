@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from mars.remote._execution import ExecutionInfo
     from mars.session import Session
 
-__all__ = ["dask_graph", "dask_postcompute", "dask_postpersist", "dask_scheduler", "execute", "fetch", "fetch_log", "to_object"]
+__all__ = [
+    "dask_graph",
+    "dask_postcompute",
+    "dask_postpersist",
+    "dask_scheduler",
+    "execute",
+    "fetch",
+    "fetch_log",
+    "to_object",
+]
 
 
 def execute(obj: Object, session: Session | None, wait: bool, show_progress: bool | None) -> Object | ExecutionInfo:
@@ -38,7 +47,8 @@ def dask_graph(obj: Object) -> dict[str, Any]:
 
     from mars.remote._values import resolve
 
-    return {obj.key: Task(obj.key, resolve, obj)}
+    session = sessions.current_session()
+    return {obj.key: Task(obj.key, resolve, obj, session and session.session_id)}
 
 
 def dask_postcompute(obj: Object) -> tuple[Any, tuple[Any, ...]]:

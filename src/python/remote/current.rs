@@ -57,13 +57,13 @@ pub(super) fn innermost(py: Python<'_>) -> Option<Py<Object>> {
     FRAMES.with_borrow(|frames| frames.last().map(|frame| frame.object().clone_ref(py)))
 }
 
-/// Those that wait for whatever the calling thread waits for: the objects whose
-/// functions it is in, and who waits for the runs of these.
+/// Those that wait for whatever the calling thread waits for: the object whose
+/// function it is in, and who waits for the run of that; the outer ones among them.
 pub(in crate::python) fn waiting() -> WaitedBy {
     FRAMES.with_borrow(|frames| {
-        let objects = frames.iter().map(|frame| frame.object().as_ptr() as usize);
-        let runs = frames.iter().map(|frame| frame.waited_by().clone());
-        WaitedBy::new(objects, runs)
+        let innermost = frames.last();
+        let object = innermost.map(|frame| frame.object().as_ptr() as usize);
+        WaitedBy::new(object, innermost.map(|frame| frame.waited_by().clone()))
     })
 }
 

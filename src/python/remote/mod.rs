@@ -21,6 +21,7 @@
 //! * no lock of an object or a store is held while Python code may run, nor
 //!   taken by a thread that is not attached.
 
+mod capture;
 mod current;
 mod drops;
 mod execution;

@@ -44,6 +44,8 @@ pub(crate) struct Object {
     key: Key,
     pub(super) operation: Operation,
     pub(super) retry: Retry,
+    /// So many values its function has to return.
+    pub(super) outputs: Option<usize>,
     /// Whether a Dask collection has to be computed for it.
     pub(super) reaches_collection: bool,
     inner: Mutex<Inner>,
@@ -116,6 +118,7 @@ impl Object {
             key: Key::new(),
             operation,
             retry,
+            outputs: None,
             reaches_collection,
             inner: Mutex::new(Inner {
                 template,
@@ -612,7 +615,7 @@ impl Object {
         in_python(slf, intern!(py, "fetch_log"), &rest)
     }
 
-    /// The stores of the sessions in which it was executed, the last one last.
+    /// The stores of the sessions that have a result, the last one last.
     #[getter]
     fn _stores(&self, py: Python<'_>) -> Vec<Py<Store>> {
         let inner = self.lock();
@@ -622,13 +625,15 @@ impl Object {
             .collect()
     }
 
-    /// Whether a task runs it now.
+    /// The stores of the sessions in which it is being executed.
     #[getter]
-    fn _is_running(&self) -> bool {
+    fn _running_in(&self, py: Python<'_>) -> Vec<Py<Store>> {
+        let here = fork::generation();
         let inner = self.lock();
-        (inner.sessions.iter()).any(|s| {
-            matches!(s.state, State::Claimed { generation, .. } if generation == fork::generation())
-        })
+        (inner.sessions.iter())
+            .filter(|s| matches!(s.state, State::Claimed { generation, .. } if generation == here))
+            .map(|s| s.store.clone_ref(py))
+            .collect()
     }
 
     /// Its log; None if nothing was printed yet.
@@ -653,10 +658,12 @@ impl Object {
         }
     }
 
-    /// Dask has nothing to optimise in it.
-    #[classattr]
-    #[pyo3(name = "__dask_optimize__")]
-    const NO_OPTIMIZATION: Option<bool> = None;
+    /// That of `Delayed`: Dask mixes up the order of what it computes together if
+    /// there are other optimizers in between.
+    #[getter]
+    fn __dask_optimize__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("dask.delayed")?.getattr(intern!(py, "optimize"))
+    }
 
     fn __dask_graph__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         in_python(slf, intern!(slf.py(), "dask_graph"), &[])

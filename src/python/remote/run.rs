@@ -2,6 +2,7 @@
 
 use super::super::runner::PythonRunner;
 use super::super::threads::Inside;
+use super::capture::Covered;
 use super::current;
 use super::execution;
 use super::object::{Claim, Object, Retry, Standing, Waiter};
@@ -40,6 +41,8 @@ pub(crate) struct Remote {
     pub(super) waited_by: WaitedBy,
     /// At most so many tasks run at the same time.
     limit: usize,
+    /// What ends the capture of what functions print.
+    capture: Py<PyAny>,
 }
 
 impl Remote {
@@ -54,7 +57,7 @@ impl Remote {
         let objects = objects.into_iter().map(|object| {
             AtomicPtr::new(object.map_or(ptr::null_mut(), |object| object.into_ptr()))
         });
-        let remote = Remote {
+        Ok(Remote {
             store,
             objects: objects.collect(),
             held: Mutex::default(),
@@ -62,10 +65,13 @@ impl Remote {
             attempts: Mutex::default(),
             waited_by,
             limit,
-        };
-        // From here on until `clear`, functions that still run after the end included.
-        (PythonSide::get(py)?.begin_capture).call0(py)?;
-        Ok(remote)
+            // From here on until `clear`, functions that still run after the end included.
+            capture: (PythonSide::get(py)?.begin_capture).call0(py)?,
+        })
+    }
+
+    pub(in crate::python) fn store(&self) -> &Store {
+        self.store.get()
     }
 
     /// Takes over claims, which their tasks make use of.
@@ -124,7 +130,8 @@ impl Remote {
     /// everything is let go. The caller is attached.
     pub(in crate::python) fn clear(&self, py: Python<'_>) {
         self.give_up(py);
-        let ended = PythonSide::get(py).and_then(|ours| ours.end_capture.call0(py));
+        let capture = &self.capture;
+        let ended = PythonSide::get(py).and_then(|ours| ours.end_capture.call1(py, (capture,)));
         if let Err(error) = ended {
             error.write_unraisable(py, None);
         }
@@ -235,21 +242,41 @@ pub(in crate::python) fn run(
         store: store.clone(),
     };
     let result = {
-        let _inside = current::Inside::enter(object.as_unbound(), &remote.waited_by);
-        runner.run_program(py, task)
+        let covered = Covered::now(py)?;
+        let inside = current::Inside::enter(object.as_unbound(), &remote.waited_by);
+        let result = runner.run_program(py, task);
+        drop(inside);
+        covered.end(py);
+        result
     };
-    let value = match result {
-        Ok(value) => value,
-        Err(error) => return failed(remote, claimed, &object, task, error, later),
-    };
-    match spawning::returned(&value)? {
-        None => {
-            let value = value.unbind();
+    let outcome = result.and_then(|value| match spawning::returned(&value)? {
+        Some(returned) => Ok(Outcome::Returned(returned)),
+        None => checked(&object, value.unbind()).map(Outcome::Value),
+    });
+    match outcome {
+        Err(error) => failed(remote, claimed, &object, task, error, later),
+        Ok(Outcome::Returned(returned)) => resolve(runner, remote, claimed, returned, task, later),
+        Ok(Outcome::Value(value)) => {
             claimed.finish(&value);
             runner.deliver(py, task, value);
             Ok(Ran::Finished)
         }
-        Some(returned) => resolve(runner, remote, claimed, returned, task, later),
+    }
+}
+
+/// What a function returned.
+enum Outcome<'py> {
+    Value(Py<PyAny>),
+    /// An object, the value of which is meant.
+    Returned(Bound<'py, Object>),
+}
+
+/// The value of an object, as a list if it has to be so many.
+fn checked(object: &Bound<'_, Object>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let py = object.py();
+    match object.get().outputs {
+        None => Ok(value),
+        Some(count) => (PythonSide::get(py)?.outputs).call1(py, (value, count)),
     }
 }
 
@@ -295,7 +322,10 @@ fn resolve(
 ) -> PyResult<Ran> {
     let py = returned.py();
     let store = claimed.store.clone();
-    if let Standing::Finished(value) = returned.get().standing(&store) {
+    if let Standing::Finished(value) = returned.get().standing(&store)
+        && let Some(object) = &claimed.object
+    {
+        let value = checked(object, value)?;
         claimed.finish(&value);
         runner.deliver(py, task, value);
         return Ok(Ran::Finished);
@@ -350,7 +380,10 @@ impl Resolution {
         let was_cancelled = matches!(ended, Err(Ended::Cancelled));
         let value = match ended {
             Ok(()) => match self.returned.get().standing(&claimed.store) {
-                Standing::Finished(value) => Ok(value),
+                Standing::Finished(value) => match &claimed.object {
+                    Some(object) => checked(object, value),
+                    None => Ok(value),
+                },
                 _ => Err(execution::cancelled()),
             },
             Err(ended) => Err(execution::error(py, run, ended)),

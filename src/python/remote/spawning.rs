@@ -107,34 +107,32 @@ unsafe extern "C" fn entry(
     count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: called by CPython, so attached.
-    let py = unsafe { Python::assume_attached() };
     let result = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: CPython passes so many positional arguments, then one for
-        // each name in a tuple of str, if there is one.
-        let (args, names) = unsafe {
-            let names = Bound::from_borrowed_ptr_or_opt(py, names);
-            let names = names.map(|names| names.cast_into_unchecked::<PyTuple>());
-            let all = count as usize + names.as_ref().map_or(0, |names| names.len());
-            // A slice is never made from a null pointer.
-            let args = if all == 0 {
-                &[]
-            } else {
-                std::slice::from_raw_parts(args.cast::<Borrowed<'_, '_, PyAny>>(), all)
+        // Attached already; PyO3 has to know, to let go of references at once.
+        Python::attach(|py| {
+            // SAFETY: CPython passes so many positional arguments, then one for
+            // each name in a tuple of str, if there is one.
+            let (args, names) = unsafe {
+                let names = Bound::from_borrowed_ptr_or_opt(py, names);
+                let names = names.map(|names| names.cast_into_unchecked::<PyTuple>());
+                let all = count as usize + names.as_ref().map_or(0, |names| names.len());
+                // A slice is never made from a null pointer.
+                let args = if all == 0 {
+                    &[]
+                } else {
+                    std::slice::from_raw_parts(args.cast::<Borrowed<'_, '_, PyAny>>(), all)
+                };
+                (args, names)
             };
-            (args, names)
-        };
-        let parameters = Parameters::read(args, count as usize, names)?;
-        spawn(py, &parameters)
+            let parameters = Parameters::read(args, count as usize, names)?;
+            spawn(py, &parameters).map(Bound::into_ptr)
+        })
     }))
     .unwrap_or_else(|_| Err(errors::internal("spawn panicked")));
-    match result {
-        Ok(object) => object.into_ptr(),
-        Err(error) => {
-            error.restore(py);
-            ptr::null_mut()
-        }
-    }
+    result.unwrap_or_else(|error| {
+        Python::attach(|py| error.restore(py));
+        ptr::null_mut()
+    })
 }
 
 /// The parameters of `spawn` as they were given.
@@ -234,12 +232,9 @@ fn spawn<'py>(py: Python<'py>, parameters: &Parameters<'_, 'py>) -> PyResult<Bou
         )));
     }
     let retry = retry_when_fail.map_or(Ok(Retry::Never), retry)?;
-    let n_output = n_output.map(outputs).transpose()?;
+    let n_output = n_output.map(count_of_outputs).transpose()?;
 
     let mut writer = Writer::new(py);
-    if n_output.is_some() {
-        writer.constant(PythonSide::get(py)?.outputs.bind(py));
-    }
     writer.constant(func);
     let mut positional = 0;
     match args.map(|args| args.cast::<PyTuple>()) {
@@ -274,44 +269,45 @@ fn spawn<'py>(py: Python<'py>, parameters: &Parameters<'_, 'py>) -> PyResult<Bou
         }
         _ => writer.emit(Op::Call(positional)),
     }
-    let Some(count) = n_output else {
-        return Ok(object(py, writer, retry, None)?.into_any());
-    };
-    writer.constant(&PyInt::new(py, count));
-    writer.emit(Op::Call(2));
-    each_output(&object(py, writer, retry, None)?, count)
+    let object = object(py, writer, retry, n_output, None)?;
+    match n_output {
+        None => Ok(object.into_any()),
+        Some(count) => outputs_of(&object, count),
+    }
+}
+
+/// An executable tuple of the outputs of one call, which runs once for all.
+fn outputs_of<'py>(call: &Bound<'py, Object>, count: usize) -> PyResult<Bound<'py, PyAny>> {
+    let py = call.py();
+    let python_side = PythonSide::get(py)?;
+    let log = (call.get())._keep_log(py, python_side.log.call0(py)?);
+    let each = (0..count).map(|i| {
+        let mut writer = Writer::new(py);
+        writer.constant(python_side.item.bind(py));
+        writer.dependency(call);
+        writer.constant(&PyInt::new(py, i));
+        writer.emit(Op::Call(2));
+        object(py, writer, Retry::Never, None, Some(log.clone_ref(py)))
+    });
+    let each = PyList::new(py, each.collect::<PyResult<Vec<_>>>()?)?;
+    python_side.executable_tuple.bind(py).call1((each,))
 }
 
 fn object<'py>(
     py: Python<'py>,
     writer: Writer<'py>,
     retry: Retry,
+    outputs: Option<usize>,
     log: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, Object>> {
     let (template, needs_tracking) = writer.finish();
-    let object = Object::new(Operation::RemoteFunction, retry, template, log, None);
+    let mut object = Object::new(Operation::RemoteFunction, retry, template, log, None);
+    object.outputs = outputs;
     let object = Bound::new(py, object)?;
     if !needs_tracking {
         untrack(&object);
     }
     Ok(object)
-}
-
-/// An executable tuple of the outputs of one call, which runs once for all.
-fn each_output<'py>(all: &Bound<'py, Object>, count: usize) -> PyResult<Bound<'py, PyAny>> {
-    let py = all.py();
-    let python_side = PythonSide::get(py)?;
-    let log = (all.get())._keep_log(py, python_side.log.call0(py)?);
-    let each = (0..count).map(|i| {
-        let mut writer = Writer::new(py);
-        writer.constant(python_side.item.bind(py));
-        writer.dependency(all);
-        writer.constant(&PyInt::new(py, i));
-        writer.emit(Op::Call(2));
-        object(py, writer, Retry::Never, Some(log.clone_ref(py)))
-    });
-    let each = PyList::new(py, each.collect::<PyResult<Vec<_>>>()?)?;
-    python_side.executable_tuple.bind(py).call1((each,))
 }
 
 fn is_executable(args: &Bound<'_, PyTuple>) -> PyResult<bool> {
@@ -329,14 +325,21 @@ fn retry(value: &Bound<'_, PyAny>) -> PyResult<Retry> {
     }
     match value.extract::<u32>() {
         Ok(times) => Ok(Retry::Times(times)),
-        Err(_) => Err(PyTypeError::new_err(format!(
-            "retry_when_fail has to be True, False or a number of attempts, not {}",
-            value.repr()?
-        ))),
+        Err(error) => {
+            let wrong = format!(
+                "retry_when_fail has to be True, False or a number of attempts, not {}",
+                value.repr()?
+            );
+            Err(if error.is_instance_of::<PyTypeError>(value.py()) {
+                PyTypeError::new_err(wrong)
+            } else {
+                PyValueError::new_err(wrong)
+            })
+        }
     }
 }
 
-fn outputs(value: &Bound<'_, PyAny>) -> PyResult<usize> {
+fn count_of_outputs(value: &Bound<'_, PyAny>) -> PyResult<usize> {
     let wrong = || {
         let shown = value
             .repr()
@@ -372,7 +375,7 @@ pub(super) fn returned<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<
     writer.constant(PythonSide::get(py)?.same.bind(py));
     writer.argument(value)?;
     writer.emit(Op::Call(1));
-    object(py, writer, Retry::Never, None).map(Some)
+    object(py, writer, Retry::Never, None, None).map(Some)
 }
 
 /// The object that stands for the value of a Dask collection.

@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// Remembers a run, to be cancelled when the session stops.
-    pub(super) fn adopt(&self, run: &Arc<Run<PythonRunner>>) {
+    pub(in crate::python) fn adopt(&self, run: &Arc<Run<PythonRunner>>) {
         let mut inner = self.lock();
         if inner.runs.len() == inner.runs.capacity() {
             inner.runs.retain(|run| run.strong_count() > 0);

@@ -21,6 +21,19 @@ struct Waiters {
     runs: Vec<WaitedBy>,
 }
 
+/// Outer runs of any depth are let go of one after the other.
+impl Drop for Waiters {
+    fn drop(&mut self) {
+        let mut pending = std::mem::take(&mut self.runs);
+        while let Some(WaitedBy(waiters)) = pending.pop() {
+            if let Some(waiters) = Arc::into_inner(waiters) {
+                let mut waiters = waiters.into_inner().unwrap_or_else(PoisonError::into_inner);
+                pending.append(&mut waiters.runs);
+            }
+        }
+    }
+}
+
 impl WaitedBy {
     pub(super) fn new(
         objects: impl IntoIterator<Item = usize>,
@@ -177,6 +190,15 @@ mod tests {
         let outer = waited_by(&[201]);
         let inner = WaitedBy::new([202], [outer]);
         assert!(Ticket::new(&inner, 201).is_none());
+    }
+
+    #[test]
+    fn a_long_row_of_outer_runs_needs_no_stack() {
+        let mut innermost = WaitedBy::nobody();
+        for object in 1_000..501_000 {
+            innermost = WaitedBy::new([object], [innermost]);
+        }
+        assert_eq!(innermost.all().len(), 500_000);
     }
 
     #[test]
