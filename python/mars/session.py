@@ -6,6 +6,7 @@ A session is made at first use; who only executes and fetches never meets one.
 from __future__ import annotations
 
 import operator
+import os
 import threading
 import uuid
 import weakref
@@ -126,6 +127,16 @@ class _Default:
 
 
 _default = _Default()
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that had it may not be there."""
+    _Default.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 #: Inside a ``with`` block, and inside the functions that a session runs.
 _current: ContextVar[Session | None] = ContextVar("mars_session", default=None)
 #: Sessions that somebody holds, by the identity of their stores, and by their own names.

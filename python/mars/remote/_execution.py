@@ -178,8 +178,14 @@ class ExecutionInfo(Future[Any]):
         return None if timeout is None else max(0.0, timeout - (time.monotonic() - begin))
 
     def __await__(self) -> Generator[Any, None, Any]:
-        if _mars.in_task():
-            self._join(None)  # the loop holds a worker, which may be the only one
+        if _mars.in_task() and not super().done():
+            # The loop holds a worker, which may be the only one. What is run here may run loops of its own.
+            loop = asyncio.events._get_running_loop()
+            asyncio.events._set_running_loop(None)
+            try:
+                self._join(None)
+            finally:
+                asyncio.events._set_running_loop(loop)
         return asyncio.wrap_future(self).__await__()
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ import operator
 import os
 import sys
 import threading
+from collections import deque
 from io import StringIO
 from typing import Any
 
@@ -87,6 +88,27 @@ class _Tee:
         return getattr(self._stream, name)
 
 
+#: Tees of streams that cannot keep theirs, the latest.
+_kept: deque[_Tee] = deque(maxlen=64)
+
+
+def _tee_of(stream: Any) -> _Tee:
+    """The one tee of this stream.
+
+    It goes with the stream, not when it is taken away: before CPython 3.13 ``print`` holds no reference
+    to what it writes to, so that a tee that goes while another thread prints would crash it.
+    """
+    tee = getattr(stream, "__dict__", {}).get(_ATTRIBUTE)
+    if not isinstance(tee, _Tee):
+        tee = _Tee(stream)
+        try:
+            setattr(stream, _ATTRIBUTE, tee)
+        except AttributeError:
+            _kept.append(tee)
+    return tee
+
+
+_ATTRIBUTE = "_mars_tee"
 _NAMES = ("stdout", "stderr")
 
 
@@ -141,7 +163,7 @@ def cover() -> list[Any]:
         for name in _NAMES:
             stream = getattr(sys, name)
             if stream is not None and not isinstance(stream, _Tee):
-                tee = _Tee(stream)
+                tee = _tee_of(stream)
                 setattr(sys, name, tee)
                 put.append(tee)
     return put
@@ -199,8 +221,12 @@ def _whole_number(name: str, value: Any) -> int | None:
     return number
 
 
-def report_retry(failed: Any, error: BaseException, attempt: int, allowed: int, pause: float) -> None:
-    """Log that a function has failed and will be called again."""
+def report_retry(failed: Any, error: BaseException, which: tuple[int, int, float]) -> None:
+    """Log that a function has failed and will be called again.
+
+    `which` are the number of the attempt, of how many, and the seconds until then.
+    """
+    attempt, allowed, pause = which
     _logger.warning(
         "%r failed; attempt %d of %d to run it again follows in %.3g s", failed, attempt, allowed, pause, exc_info=error
     )

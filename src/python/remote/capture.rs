@@ -4,6 +4,7 @@
 //! Whether it is there is looked at here, before each function, since the program may
 //! have put another one in its place: by two look-ups in a dict.
 
+use super::super::threads::interpreter_call;
 use super::python_side::PythonSide;
 use pyo3::ffi;
 use pyo3::intern;
@@ -34,13 +35,16 @@ impl Covered {
         if is_seen(intern!(py, "stdout")) && is_seen(intern!(py, "stderr")) {
             return Ok(Covered(None));
         }
-        Ok(Covered(Some(ours.cover.call0(py)?)))
+        Ok(Covered(Some(
+            interpreter_call::call(py, &ours.cover, &[])?.unbind(),
+        )))
     }
 
     /// Takes away what was put there.
     pub(super) fn end(self, py: Python<'_>) {
         if let Some(covered) = self.0 {
-            let ended = PythonSide::get(py).and_then(|ours| ours.uncover.call1(py, (covered,)));
+            let ended = PythonSide::get(py)
+                .and_then(|ours| interpreter_call::call(py, &ours.uncover, &[covered.bind(py)]));
             if let Err(error) = ended {
                 error.write_unraisable(py, None);
             }

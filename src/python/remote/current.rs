@@ -66,8 +66,3 @@ pub(in crate::python) fn waiting() -> WaitedBy {
         WaitedBy::new(object, innermost.map(|frame| frame.waited_by().clone()))
     })
 }
-
-/// Whether the calling thread is in a task of the run that these wait for.
-pub(super) fn is_inside(waited_by: &WaitedBy) -> bool {
-    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.waited_by().is(waited_by)))
-}

@@ -16,7 +16,7 @@ use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::import_exception;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyBool, PyList};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -116,10 +116,15 @@ pub(crate) fn execute_objects<'py>(
     };
     inside.outside(py, || {
         run.detach(move |run, ended| {
-            Inside::again(|py| {
+            Inside::again(|py, inside| {
                 let was_cancelled = matches!(ended, Err(Ended::Cancelled));
                 let error = ended.err().map(|ended| error(py, run, ended));
-                if let Err(error) = on_end.call1(py, (error, was_cancelled)) {
+                let error = match error {
+                    Some(error) => error.into_value(py).into_bound(py).into_any(),
+                    None => py.None().into_bound(py),
+                };
+                let was_cancelled = PyBool::new(py, was_cancelled);
+                if let Err(error) = inside.call(py, &on_end, &[&error, was_cancelled.as_any()]) {
                     error.write_unraisable(py, None);
                 }
                 drop(on_end);
@@ -168,14 +173,16 @@ pub(super) fn cancelled() -> PyErr {
 #[pymethods]
 impl Execution {
     /// How many tasks have finished, of how many; less those that had before.
-    fn counts(&self, py: Python<'_>) -> (usize, usize) {
-        let (finished, total) = py.detach(|| self.run.counts());
+    fn counts(&self) -> (usize, usize) {
+        let (finished, total) = self.run.counts();
         (finished - self.known, total - self.known)
     }
 
     /// Starts nothing more.
-    fn cancel(&self, py: Python<'_>) {
-        py.detach(|| self.run.cancel());
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        let inside = Inside::enter(py)?;
+        inside.outside(py, || self.run.cancel());
+        Ok(())
     }
 
     /// Waits until it has ended, at most `timeout` seconds; whether it has. A thread
@@ -185,13 +192,11 @@ impl Execution {
     #[pyo3(signature = (on_main_thread, timeout=None))]
     fn join(&self, py: Python<'_>, on_main_thread: bool, timeout: Option<f64>) -> PyResult<bool> {
         let inside = Inside::enter(py)?;
+        // Those who wait for this thread wait for the execution meanwhile.
+        let joined;
         if let Some(remote) = self.run.runner().remote() {
-            if current::is_inside(&remote.waited_by) {
-                return Err(PyRuntimeError::new_err(
-                    "a task cannot wait for the execution that it is part of",
-                ));
-            }
-            if !remote.waited_by.join(&current::waiting()) {
+            joined = remote.waited_by.join(current::waiting());
+            if joined.is_none() {
                 return Err(PyRuntimeError::new_err(
                     "this execution waits for the task that would wait for it",
                 ));

@@ -74,6 +74,6 @@ pub(super) fn in_task() -> bool {
 /// Whether nobody waits any more for the task that the calling thread is in:
 /// its execution was cancelled, or has failed elsewhere.
 #[pyfunction]
-pub(super) fn task_cancelled(py: Python<'_>) -> bool {
-    py.detach(crate::executor::is_stopped)
+pub(super) fn task_cancelled() -> bool {
+    crate::executor::is_stopped()
 }

@@ -38,6 +38,10 @@ pub(super) enum Retry {
     Times(u32),
 }
 
+/// The objects that one depends on.
+pub(super) type Dependencies = SmallVec<[Py<Object>; 2]>;
+type WeakDependencies = SmallVec<[Py<PyWeakrefReference>; 1]>;
+
 /// A lazy call, and where its result is once it was executed.
 #[pyclass(frozen, weakref, module = "mars.remote", name = "Object")]
 pub(crate) struct Object {
@@ -55,7 +59,7 @@ struct Inner {
     template: Template,
     /// Where the objects it depends on may still be found, once it has let go
     /// of them: what was executed does not keep alive what it was made from.
-    former: Option<SmallVec<[Py<PyWeakrefReference>; 1]>>,
+    former: Option<WeakDependencies>,
     /// Not yet executed, unless it says otherwise for a session.
     sessions: SmallVec<[InSession; 1]>,
     /// What the function printed; shared by all outputs of one call.
@@ -138,20 +142,35 @@ impl Object {
         self.key.hex()
     }
 
-    /// Calls `read` with the template; None where its dependencies are gone.
-    ///
-    /// `read` must not run Python code.
-    pub(super) fn with_template<T>(&self, read: impl FnOnce(&Template) -> T) -> Option<T> {
+    /// Calls `read` with the template and what it depends on; None where it has let go
+    /// of that. `read` must not run Python code.
+    pub(super) fn with_template<T>(
+        &self,
+        read: impl FnOnce(&Template, &[Py<Object>]) -> T,
+    ) -> Option<T> {
         let inner = self.lock();
-        inner.former.is_none().then(|| read(&inner.template))
+        let template = &inner.template;
+        inner
+            .former
+            .is_none()
+            .then(|| read(template, &template.dependencies))
+    }
+
+    /// Calls `read` with the template, and with these as what it depends on.
+    pub(super) fn with_template_and<T>(
+        &self,
+        dependencies: &[Py<Object>],
+        read: impl FnOnce(&Template, &[Py<Object>]) -> T,
+    ) -> T {
+        read(&self.lock().template, dependencies)
     }
 
     /// Its value in the session of `store`, or what `read` makes of its template, or
-    /// None where it has no dependencies any more. `read` is as above.
+    /// None where it has let go of what it depends on. `read` is as above.
     pub(super) fn value_or<T>(
         &self,
         store: &Bound<'_, Store>,
-        read: impl FnOnce(&Template) -> T,
+        read: impl FnOnce(&Template, &[Py<Object>]) -> T,
     ) -> Option<Result<Py<PyAny>, T>> {
         let inner = self.lock();
         if let Some(State::Finished(place)) = inner.state(store)
@@ -159,40 +178,33 @@ impl Object {
         {
             return Some(Ok(value));
         }
-        inner.former.is_none().then(|| Err(read(&inner.template)))
+        let template = &inner.template;
+        inner
+            .former
+            .is_none()
+            .then(|| Err(read(template, &template.dependencies)))
     }
 
-    /// Takes hold of the dependencies again after they were let go of; fails if
-    /// one of them is gone.
-    pub(super) fn regain_dependencies(&self, py: Python<'_>) -> PyResult<()> {
+    /// What it depends on, after it has let go of that; fails if one of it is gone.
+    pub(super) fn former_dependencies(&self, py: Python<'_>) -> PyResult<Dependencies> {
         let former: Vec<_> = {
             let inner = self.lock();
-            let Some(former) = &inner.former else {
-                return Ok(());
-            };
-            former.iter().map(|weak| weak.clone_ref(py)).collect()
+            let former = inner.former.iter().flatten();
+            former.map(|weak| weak.clone_ref(py)).collect()
         };
-        let alive: Option<SmallVec<_>> = (former.iter())
+        let alive: Option<Dependencies> = (former.iter())
             .map(|weak| {
                 let object = weak.bind(py).upgrade()?;
                 object.cast_into_exact::<Object>().ok().map(Bound::unbind)
             })
             .collect();
-        let Some(alive) = alive else {
-            return Err(PyValueError::new_err(format!(
+        alive.ok_or_else(|| {
+            PyValueError::new_err(format!(
                 "{} was executed in another session and has let go of the objects in its arguments since; \
                  fetch it in that session, or spawn it again",
                 self.__repr__()
-            )));
-        };
-        let mut inner = self.lock();
-        if inner.former.take().is_some() {
-            inner.template.dependencies = alive;
-        } else {
-            drop(inner);
-            drop_objects(alive);
-        }
-        Ok(())
+            ))
+        })
     }
 
     /// What a person calls it: its function and its key.
@@ -316,29 +328,31 @@ impl Object {
     /// Keeps the result; those who waited are to be told.
     pub(super) fn finish(&self, store: &Bound<'_, Store>, value: Py<PyAny>) -> Vec<Waiter> {
         let py = store.py();
+        let weak = self.weak_dependencies(py);
         let place = store.get().put(value);
         let mut inner = self.lock();
         let waiters = inner.end_claim(store, place.map(State::Finished));
-        // A result that came after the end of its session is no result.
-        let dependencies = match place {
-            Some(_) => std::mem::take(&mut inner.template.dependencies),
-            None => SmallVec::new(),
-        };
-        drop(inner);
-        if !dependencies.is_empty() {
-            self.let_go(py, dependencies);
+        // A result that came after the end of its session is no result. Without memory
+        // for weak references it cannot be executed elsewhere.
+        let mut dependencies = Dependencies::new();
+        if place.is_some() && !inner.template.dependencies.is_empty() {
+            dependencies = std::mem::take(&mut inner.template.dependencies);
+            inner.former = Some(weak.unwrap_or_default());
         }
+        drop(inner);
+        drop_objects(dependencies);
         waiters
     }
 
-    /// Remembers weakly what it depends on.
-    fn let_go(&self, py: Python<'_>, dependencies: SmallVec<[Py<Object>; 2]>) {
-        let weak: PyResult<SmallVec<_>> = (dependencies.iter())
+    fn weak_dependencies(&self, py: Python<'_>) -> PyResult<WeakDependencies> {
+        let dependencies: Dependencies = {
+            let inner = self.lock();
+            let dependencies = inner.template.dependencies.iter();
+            dependencies.map(|object| object.clone_ref(py)).collect()
+        };
+        (dependencies.iter())
             .map(|object| tracking::weakref(object.bind(py)))
-            .collect();
-        // Without memory for weak references it cannot be executed elsewhere.
-        self.lock().former = Some(weak.unwrap_or_default());
-        drop_objects(dependencies);
+            .collect()
     }
 
     /// Gives the claim up: it has no result. Those who waited are to be told.
@@ -420,8 +434,11 @@ impl Drop for Object {
                 references.extend(session.store.get().take(place));
             }
         }
-        let dependencies = std::mem::take(&mut inner.template.dependencies);
-        references.extend(dependencies.into_iter().map(Py::into_any));
+        // Constants too may lead to objects, hidden in partials and closures.
+        let template = std::mem::take(&mut inner.template);
+        references.extend(template.dependencies.into_iter().map(Py::into_any));
+        references.extend(template.constants);
+        references.extend(inner.collection.take());
         if !references.is_empty() {
             drop_flat(references);
         }

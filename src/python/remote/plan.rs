@@ -162,9 +162,9 @@ fn emit<'py>(
     mut number: impl FnMut(&Bound<'py, Object>) -> PyResult<TaskId>,
 ) -> PyResult<Option<Py<PyAny>>> {
     let py = object.py();
-    let mut write = |template: &Template| {
+    let mut write = |template: &Template, needed: &[Py<Object>]| {
         let first = dependencies.len();
-        for dependency in &template.dependencies {
+        for dependency in needed {
             dependencies.push(number(dependency.bind(py))?);
         }
         let mut words = template.words.iter();
@@ -183,12 +183,13 @@ fn emit<'py>(
         }
         Ok(())
     };
-    loop {
-        match object.get().value_or(store, &mut write) {
-            Some(Ok(value)) => return Ok(Some(value)),
-            Some(Err(written)) => return written.map(|()| None),
-            // Another session has let go of them.
-            None => object.get().regain_dependencies(py)?,
+    match object.get().value_or(store, &mut write) {
+        Some(Ok(value)) => Ok(Some(value)),
+        Some(Err(written)) => written.map(|()| None),
+        None => {
+            let former = object.get().former_dependencies(py)?;
+            let written = object.get().with_template_and(&former, &mut write);
+            written.map(|()| None)
         }
     }
 }
@@ -304,10 +305,13 @@ impl<'py> Claims<'py> {
                 }
                 continue;
             }
-            object.get().regain_dependencies(py)?;
-            object.get().with_template(|template| {
-                pending.extend(template.dependencies.iter().map(|o| o.bind(py).clone()));
+            let found = object.get().with_template(|_, needed| {
+                pending.extend(needed.iter().map(|o| o.bind(py).clone()));
             });
+            if found.is_none() {
+                let former = object.get().former_dependencies(py)?;
+                pending.extend(former.iter().map(|o| o.bind(py).clone()));
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Runs the task of an object.
 
 use super::super::runner::PythonRunner;
-use super::super::threads::Inside;
+use super::super::threads::{Inside, interpreter_call};
 use super::capture::Covered;
 use super::current;
 use super::execution;
@@ -17,6 +17,7 @@ use crate::graph::TaskId;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -66,7 +67,7 @@ impl Remote {
             waited_by,
             limit,
             // From here on until `clear`, functions that still run after the end included.
-            capture: (PythonSide::get(py)?.begin_capture).call0(py)?,
+            capture: interpreter_call::call(py, &PythonSide::get(py)?.begin_capture, &[])?.unbind(),
         })
     }
 
@@ -131,7 +132,8 @@ impl Remote {
     pub(in crate::python) fn clear(&self, py: Python<'_>) {
         self.give_up(py);
         let capture = &self.capture;
-        let ended = PythonSide::get(py).and_then(|ours| ours.end_capture.call1(py, (capture,)));
+        let ended = PythonSide::get(py)
+            .and_then(|ours| interpreter_call::call(py, &ours.end_capture, &[capture.bind(py)]));
         if let Err(error) = ended {
             error.write_unraisable(py, None);
         }
@@ -276,7 +278,12 @@ fn checked(object: &Bound<'_, Object>, value: Py<PyAny>) -> PyResult<Py<PyAny>> 
     let py = object.py();
     match object.get().outputs {
         None => Ok(value),
-        Some(count) => (PythonSide::get(py)?.outputs).call1(py, (value, count)),
+        Some(count) => {
+            let count = PyInt::new(py, count);
+            let outputs = &PythonSide::get(py)?.outputs;
+            interpreter_call::call(py, outputs, &[value.bind(py), count.as_any()])
+                .map(Bound::unbind)
+        }
     }
 }
 
@@ -289,7 +296,13 @@ fn failed(
     later: &Later<'_, PythonRunner>,
 ) -> PyResult<Ran> {
     let py = object.py();
-    let again = (error.is_instance_of::<PyException>(py) && !executor::is_stopped())
+    if executor::is_stopped() {
+        // What stopped this run may have made it fail; others have to see for themselves.
+        let waiters = claimed.give_up();
+        waiters.into_iter().for_each(Waiter::try_itself);
+        return Err(error);
+    }
+    let again = (error.is_instance_of::<PyException>(py))
         .then(|| remote.pause(task, object.get().retry))
         .flatten();
     let waiters = claimed.give_up();
@@ -299,8 +312,12 @@ fn failed(
         }
         return Err(error);
     };
-    let told = (PythonSide::get(py)?.report_retry)
-        .call1(py, (object, &error, attempt, allowed, pause.as_secs_f64()));
+    let told = (attempt, allowed, pause.as_secs_f64()).into_pyobject(py)?;
+    let told = interpreter_call::call(
+        py,
+        &PythonSide::get(py)?.report_retry,
+        &[object.as_any(), error.value(py).as_any(), told.as_any()],
+    );
     if let Err(error) = told {
         error.write_unraisable(py, Some(object));
     }
@@ -358,7 +375,7 @@ fn resolve(
     };
     py.detach(|| {
         run.link_to_outer();
-        run.detach(move |run, ended| Inside::again(|py| resolution.end(py, run, ended)));
+        run.detach(move |run, ended| Inside::again(|py, _| resolution.end(py, run, ended)));
     });
     Ok(Ran::Promised)
 }

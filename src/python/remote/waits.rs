@@ -56,6 +56,11 @@ impl WaitedBy {
 
     /// All objects that wait.
     fn all(&self) -> HashSet<usize> {
+        self.closure().0
+    }
+
+    /// All objects that wait, and the runs (by address) whose waiters they are.
+    fn closure(&self) -> (HashSet<usize>, HashSet<*const Mutex<Waiters>>) {
         let mut all = HashSet::new();
         let mut seen = HashSet::new();
         let mut pending = vec![self.clone()];
@@ -66,7 +71,7 @@ impl WaitedBy {
                 pending.extend(waiters.runs.iter().cloned());
             }
         }
-        all
+        (all, seen)
     }
 
     /// These objects wait as well.
@@ -74,25 +79,38 @@ impl WaitedBy {
         self.lock().objects.extend(objects);
     }
 
-    /// Whether these are the ones that wait for the same run.
-    pub(super) fn is(&self, other: &WaitedBy) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    /// `joining` wait as well from now on. Says whether they may: not if the run
-    /// waits for one of them.
-    pub(super) fn join(&self, joining: &WaitedBy) -> bool {
-        let waiters = joining.all();
-        if waiters.is_empty() {
-            return true;
-        }
+    /// `joining` wait as well, as long as the answer lives. None if they must not:
+    /// the run is one that they are in, or waits for one of them.
+    pub(super) fn join(&self, joining: WaitedBy) -> Option<Joined> {
         let waits = lock();
-        self.lock().runs.push(joining.clone());
-        let never_ends = leads_to(&waits, &waiters, &waiters);
-        if never_ends {
-            self.lock().runs.pop();
+        let (waiters, runs) = joining.closure();
+        if runs.contains(&Arc::as_ptr(&self.0)) {
+            return None;
         }
-        !never_ends
+        let joined = Joined {
+            run: self.clone(),
+            joining: joining.clone(),
+        };
+        self.lock().runs.push(joining);
+        let never_ends = !waiters.is_empty() && leads_to(&waits, &waiters, &waiters);
+        drop(waits);
+        (!never_ends).then_some(joined)
+    }
+}
+
+/// Some that wait for a run, until dropped.
+pub(super) struct Joined {
+    run: WaitedBy,
+    joining: WaitedBy,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let mut waiters = self.run.lock();
+        let here = |run: &WaitedBy| Arc::ptr_eq(&run.0, &self.joining.0);
+        let gone = (waiters.runs.iter().position(here)).map(|i| waiters.runs.swap_remove(i));
+        drop(waiters);
+        drop(gone);
     }
 }
 
@@ -208,12 +226,18 @@ mod tests {
         let nested = WaitedBy::new([302], [background.clone()]);
         let ticket = Ticket::new(&nested, 301);
         assert!(ticket.is_some());
-        assert!(!background.join(&waited_by(&[301])));
-        assert!(background.join(&waited_by(&[303])));
-        assert!(background.join(&WaitedBy::nobody()));
-        // The one who has joined counts from now on.
+        assert!(background.join(waited_by(&[301])).is_none());
+        let joined = background.join(waited_by(&[303]));
+        assert!(joined.is_some());
+        assert!(background.join(WaitedBy::nobody()).is_some());
+        // Who is inside it, however deep, cannot join it.
+        let inside = WaitedBy::new([304], [WaitedBy::new([302], [background.clone()])]);
+        assert!(background.join(inside).is_none());
+        // The one who has joined counts, until it has given up.
         assert!(Ticket::new(&nested, 303).is_none());
+        drop(joined);
+        assert!(Ticket::new(&nested, 303).is_some());
         drop(ticket);
-        assert!(background.join(&waited_by(&[301])));
+        assert!(background.join(waited_by(&[301])).is_some());
     }
 }
