@@ -58,6 +58,9 @@ pub(super) fn execute<'py>(
             })
         }
     };
+    if let Some(remote) = run.runner().remote() {
+        remote.end(py);
+    }
     match ended {
         Ok(()) => wanted.gather(py, |task| run.runner().get(py, task)),
         Err(Ended::Interrupted(error)) => Err(error),

@@ -10,7 +10,7 @@ use super::object::{Object, Standing};
 use super::plan;
 use super::run::Remote;
 use super::store::Store;
-use super::waits::WaitedBy;
+use super::waits::{Refused, WaitedBy};
 use crate::executor::{Caller, Ended, Options, Run, in_task};
 use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
@@ -105,6 +105,9 @@ pub(crate) fn execute_objects<'py>(
             run.await_leavers();
             ended
         });
+        if let Some(remote) = run.runner().remote() {
+            remote.end(py);
+        }
         return ended.map_err(|ended| error(py, &run, ended)).map(|()| None);
     };
     let run = prepare(py, &objects, store, background(limit), WaitedBy::nobody())?;
@@ -117,6 +120,9 @@ pub(crate) fn execute_objects<'py>(
     inside.outside(py, || {
         run.detach(move |run, ended| {
             Inside::again(|py, inside| {
+                if let Some(remote) = run.runner().remote() {
+                    remote.end(py);
+                }
                 let was_cancelled = matches!(ended, Err(Ended::Cancelled));
                 let error = ended.err().map(|ended| error(py, run, ended));
                 let error = match error {
@@ -142,11 +148,8 @@ fn poll(on_main_thread: bool) -> impl FnMut() -> PyResult<()> {
     }
 }
 
-/// The exception for a run that did not end well. What it has claimed is others' to run.
+/// The exception for a run that did not end well.
 pub(super) fn error(py: Python<'_>, run: &Run<PythonRunner>, ended: Ended<PyErr>) -> PyErr {
-    if let Some(remote) = run.runner().remote() {
-        remote.give_up(py);
-    }
     match ended {
         Ended::Interrupted(error) => error,
         Ended::Cancelled => cancelled(),
@@ -162,6 +165,13 @@ pub(super) fn error(py: Python<'_>, run: &Run<PythonRunner>, ended: Ended<PyErr>
             error
         }
     }
+}
+
+fn refused(why: Refused) -> PyErr {
+    PyRuntimeError::new_err(match why {
+        Refused::IsPartOfIt => "a task cannot wait for the execution that it is part of",
+        Refused::IsWaitedFor => "this execution waits for the task that would wait for it",
+    })
 }
 
 pub(super) fn cancelled() -> PyErr {
@@ -193,15 +203,10 @@ impl Execution {
     fn join(&self, py: Python<'_>, on_main_thread: bool, timeout: Option<f64>) -> PyResult<bool> {
         let inside = Inside::enter(py)?;
         // Those who wait for this thread wait for the execution meanwhile.
-        let joined;
-        if let Some(remote) = self.run.runner().remote() {
-            joined = remote.waited_by.join(current::waiting());
-            if joined.is_none() {
-                return Err(PyRuntimeError::new_err(
-                    "this execution waits for the task that would wait for it",
-                ));
-            }
-        }
+        let _joined = match self.run.runner().remote() {
+            Some(remote) => Some(remote.waited_by.join(current::waiting()).map_err(refused)?),
+            None => None,
+        };
         let deadline = match timeout {
             None => None,
             Some(seconds) => {

@@ -43,7 +43,7 @@ pub(crate) struct Remote {
     /// At most so many tasks run at the same time.
     limit: usize,
     /// What ends the capture of what functions print.
-    capture: Py<PyAny>,
+    capture: Mutex<Option<Py<PyAny>>>,
 }
 
 impl Remote {
@@ -66,8 +66,9 @@ impl Remote {
             attempts: Mutex::default(),
             waited_by,
             limit,
-            // From here on until `clear`, functions that still run after the end included.
-            capture: interpreter_call::call(py, &PythonSide::get(py)?.begin_capture, &[])?.unbind(),
+            capture: Mutex::new(Some(
+                interpreter_call::call(py, &PythonSide::get(py)?.begin_capture, &[])?.unbind(),
+            )),
         })
     }
 
@@ -127,16 +128,24 @@ impl Remote {
         unsafe { Bound::from_owned_ptr_or_opt(py, object) }.map(Bound::unbind)
     }
 
-    /// Ends the life of the run: what functions print is not kept any more, and
-    /// everything is let go. The caller is attached.
-    pub(in crate::python) fn clear(&self, py: Python<'_>) {
+    /// The run has ended: what it has claimed is others' to run, and what functions print
+    /// is not kept any more on its account. The caller is attached.
+    pub(in crate::python) fn end(&self, py: Python<'_>) {
         self.give_up(py);
-        let capture = &self.capture;
+        let capture = (self.capture.lock().unwrap_or_else(PoisonError::into_inner)).take();
+        let Some(capture) = capture else {
+            return;
+        };
         let ended = PythonSide::get(py)
             .and_then(|ours| interpreter_call::call(py, &ours.end_capture, &[capture.bind(py)]));
         if let Err(error) = ended {
             error.write_unraisable(py, None);
         }
+    }
+
+    /// Lets everything go. The caller is attached.
+    pub(in crate::python) fn clear(&self, py: Python<'_>) {
+        self.end(py);
         for task in (0..self.objects.len()).map(TaskId::new) {
             drop(self.take(py, task));
         }
@@ -394,6 +403,9 @@ impl Resolution {
             object: self.object.map(|object| object.into_bound(py)),
             store: self.store.into_bound(py),
         };
+        if let Some(remote) = run.runner().remote() {
+            remote.end(py);
+        }
         let was_cancelled = matches!(ended, Err(Ended::Cancelled));
         let value = match ended {
             Ok(()) => match self.returned.get().standing(&claimed.store) {

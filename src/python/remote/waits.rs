@@ -79,13 +79,12 @@ impl WaitedBy {
         self.lock().objects.extend(objects);
     }
 
-    /// `joining` wait as well, as long as the answer lives. None if they must not:
-    /// the run is one that they are in, or waits for one of them.
-    pub(super) fn join(&self, joining: WaitedBy) -> Option<Joined> {
+    /// `joining` wait as well, as long as the answer lives.
+    pub(super) fn join(&self, joining: WaitedBy) -> Result<Joined, Refused> {
         let waits = lock();
         let (waiters, runs) = joining.closure();
         if runs.contains(&Arc::as_ptr(&self.0)) {
-            return None;
+            return Err(Refused::IsPartOfIt);
         }
         let joined = Joined {
             run: self.clone(),
@@ -94,8 +93,21 @@ impl WaitedBy {
         self.lock().runs.push(joining);
         let never_ends = !waiters.is_empty() && leads_to(&waits, &waiters, &waiters);
         drop(waits);
-        (!never_ends).then_some(joined)
+        if never_ends {
+            Err(Refused::IsWaitedFor)
+        } else {
+            Ok(joined)
+        }
     }
+}
+
+/// Why a run cannot be waited for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Who would wait is in a task of it, or in one that such a task waits for.
+    IsPartOfIt,
+    /// It waits for who would wait.
+    IsWaitedFor,
 }
 
 /// Some that wait for a run, until dropped.
@@ -226,18 +238,21 @@ mod tests {
         let nested = WaitedBy::new([302], [background.clone()]);
         let ticket = Ticket::new(&nested, 301);
         assert!(ticket.is_some());
-        assert!(background.join(waited_by(&[301])).is_none());
+        assert!(matches!(
+            background.join(waited_by(&[301])),
+            Err(Refused::IsWaitedFor)
+        ));
         let joined = background.join(waited_by(&[303]));
-        assert!(joined.is_some());
-        assert!(background.join(WaitedBy::nobody()).is_some());
+        assert!(joined.is_ok());
+        assert!(background.join(WaitedBy::nobody()).is_ok());
         // Who is inside it, however deep, cannot join it.
         let inside = WaitedBy::new([304], [WaitedBy::new([302], [background.clone()])]);
-        assert!(background.join(inside).is_none());
+        assert!(matches!(background.join(inside), Err(Refused::IsPartOfIt)));
         // The one who has joined counts, until it has given up.
         assert!(Ticket::new(&nested, 303).is_none());
         drop(joined);
         assert!(Ticket::new(&nested, 303).is_some());
         drop(ticket);
-        assert!(background.join(waited_by(&[301])).is_some());
+        assert!(background.join(waited_by(&[301])).is_ok());
     }
 }
