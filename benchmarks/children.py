@@ -125,7 +125,20 @@ def case_peak(scheduler: str, case: str) -> dict[str, Any]:
     return {"peak": memory_now("VmHWM")}
 
 
-CHILDREN = {f.__name__: f for f in (call_once, graph_memory, first_compute, case_peak)}
+def pending_objects(size: str) -> dict[str, Any]:
+    """What spawned and not yet executed objects add to memory, their arguments included."""
+    import mars.remote as mr
+    from graphs import noop
+
+    mr.spawn(noop, args=(0,))
+    reset_peak()
+    before = memory_now("VmRSS")
+    objects = [mr.spawn(noop, args=(i,)) for i in range(int(size))]
+    after = memory_now("VmRSS")
+    return {"added": after - before, "count": len(objects)}
+
+
+CHILDREN = {f.__name__: f for f in (call_once, graph_memory, first_compute, case_peak, pending_objects)}
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -76,6 +76,16 @@ def layered(size: int, legacy: bool = False) -> tuple[Graph, Keys]:
     return graph, layer
 
 
+def rows(graph: Graph, keys: Keys) -> tuple[list[tuple[int, ...]], list[int]]:
+    """A graph as numbers: what each task needs, and which are asked for.
+
+    The graphs above list every task after those that it needs.
+    """
+    numbers = {key: i for i, key in enumerate(graph)}
+    needs = [tuple(numbers[arg.key] for arg in task.args) for task in graph.values()]
+    return needs, [numbers[key] for key in keys]
+
+
 SHAPES: dict[str, Callable[..., tuple[Graph, Keys]]] = {
     "flat": flat,
     "chain": chain,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness import Row, Settings
-from suites import end_to_end, latency, memory, overhead, peaks, workers
+from suites import end_to_end, latency, memory, overhead, peaks, remote, workers
 
 SUITES: dict[str, Callable[[Settings], list[Row]]] = {
     "overhead": overhead.run,
     "memory": memory.run,
     "latency": latency.run,
+    "remote": remote.run,
     "end-to-end": end_to_end.run,
     "workers": workers.run,
     "peaks": peaks.run,

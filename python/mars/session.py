@@ -6,6 +6,7 @@ A session is made at first use; who only executes and fetches never meets one.
 from __future__ import annotations
 
 import operator
+import os
 import threading
 import uuid
 import weakref
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mars._mars import Object, Store
-    from mars.remote import ExecutionInfo
+    from mars.remote import ExecutableTuple, ExecutionInfo
 
 __all__ = ["Session", "execute", "fetch", "fetch_log", "get_default_session", "new_session", "stop_server"]
 
 #: Attempts after the first, and seconds before the first of them.
 _RETRIES = 3
 _RETRY_DELAY = 0.1
+#: From here on a number is a mistake.
+_MOST = 2**31
 
 
 class Session:
@@ -50,6 +53,7 @@ class Session:
         self._tokens: list[Token[Session | None]] = []
         self.session_id = uuid.uuid4().hex
         _by_store[id(self._store)] = self
+        _by_id[self.session_id] = self
 
     @property
     def n_workers(self) -> int:
@@ -123,15 +127,34 @@ class _Default:
 
 
 _default = _Default()
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that had it may not be there."""
+    _Default.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 #: Inside a ``with`` block, and inside the functions that a session runs.
 _current: ContextVar[Session | None] = ContextVar("mars_session", default=None)
-#: Sessions that somebody holds, by the identity of their stores.
+#: Sessions that somebody holds, by the identity of their stores, and by their own names.
 _by_store: weakref.WeakValueDictionary[int, Session] = weakref.WeakValueDictionary()
+_by_id: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
 
 
 def _worker_count() -> int:
     count = _config.setting("n-workers")
-    return _config.cpu_count() if count is None else _whole("mars.n-workers", count, 1)
+    return _config.cpu_count() if count is None else _whole("the setting mars.n-workers", count, 1)
+
+
+def _option(name: str, value: Any, default: Any) -> tuple[str, Any]:
+    """The value of an option, and what an error calls it."""
+    if value is not None:
+        return name, value
+    setting = name.replace("_", "-")
+    return f"the setting mars.{setting}", _config.setting(setting, default)
 
 
 def _whole(name: str, value: Any, least: int) -> int:
@@ -139,17 +162,21 @@ def _whole(name: str, value: Any, least: int) -> int:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} has to be a whole number of at least {least}, not {value!r}") from None
-    if isinstance(value, bool) or number < least:
-        raise ValueError(f"{name} has to be a whole number of at least {least}, not {value!r}")
+    if isinstance(value, bool) or not least <= number < _MOST:
+        raise ValueError(f"{name} has to be a whole number from {least} to {_MOST - 1:,}, not {value!r}")
     return number
 
 
 def _seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} has to be a number of seconds, not {value!r}")
-    if not 0 <= value < float("inf"):
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = float("inf")
+    if not 0 <= seconds < float("inf"):
         raise ValueError(f"{name} has to be a number of seconds of at least 0, not {value!r}")
-    return float(value)
+    return seconds
 
 
 def new_session(
@@ -196,10 +223,8 @@ def new_session(
         n_workers = _whole("n_workers", n_workers, 1)
     session = Session(
         n_workers=n_workers,
-        retries=_whole("retries", _config.setting("retries", _RETRIES) if retries is None else retries, 0),
-        retry_delay=_seconds(
-            "retry_delay", _config.setting("retry-delay", _RETRY_DELAY) if retry_delay is None else retry_delay
-        ),
+        retries=_whole(*_option("retries", retries, _RETRIES), 0),
+        retry_delay=_seconds(*_option("retry_delay", retry_delay, _RETRY_DELAY)),
     )
     return session.as_default() if default else session
 
@@ -221,6 +246,18 @@ def get_default_session() -> Session:
         if _default.session is None or _default.session.stopped:
             _default.session = new_session(default=False)
         return _default.session
+
+
+def current_session() -> Session | None:
+    """The session of the ``with`` block, or of the function that is being executed."""
+    session = _current.get()
+    return None if session is None or session.stopped else session
+
+
+def session_by_id(session_id: str | None) -> Session | None:
+    """The session of this name, if there is one and it has not stopped."""
+    session = None if session_id is None else _by_id.get(session_id)
+    return None if session is None or session.stopped else session
 
 
 def stop_server() -> None:
@@ -291,37 +328,24 @@ def execute(*objects: Any, session: Session | None = None, wait: bool = True, sh
 
 
 def _run(session: Session, objects: list[Object]) -> None:
-    from mars.remote._log import begin_capture, end_capture
-
     on_main_thread = threading.current_thread() is threading.main_thread()
     limit = session.n_workers
     token = _current.set(session)
-    begin_capture()
     try:
         _mars.execute_objects(objects, session._store, limit, on_main_thread)
     finally:
-        end_capture()
         _current.reset(token)
 
 
 def _begin(session: Session, objects: list[Object], outcome: Any) -> ExecutionInfo:
     from mars.remote._execution import ExecutionInfo
-    from mars.remote._log import begin_capture, end_capture
 
     limit = session.n_workers
 
     def start(on_end: Any) -> Any:
-        def end(error: BaseException | None, cancelled: bool) -> None:
-            end_capture()
-            on_end(error, cancelled)
-
         token = _current.set(session)
-        begin_capture()
         try:
-            return _mars.execute_objects(objects, session._store, limit, False, end)
-        except BaseException:
-            end_capture()
-            raise
+            return _mars.execute_objects(objects, session._store, limit, False, on_end)
         finally:
             _current.reset(token)
 
@@ -363,18 +387,15 @@ def fetch(*objects: Any, session: Session | None = None) -> Any:
     return _values(wanted, None if session is None else _check_session(session))
 
 
-def _values(wanted: Any, session: Session | None) -> Any:
+def _values(wanted: Any, session: Session | None, known: dict[int, Any] | None = None) -> Any:
+    """The values in the place of objects. `known` has those of the tuples met before."""
     from mars.remote._tuple import ExecutableTuple
 
     if isinstance(wanted, ExecutableTuple):
-        if wanted and all(type(item) is _mars.Object for item in wanted):
-            store = _last_store(wanted[0]) if session is None else session._store
-            if store is not None:
-                try:
-                    return wanted.gather(_mars.fetch_objects(list(wanted), store))
-                except LookupError:
-                    pass  # each has its own store, or the error below
-        return wanted.gather([_values(item, session) for item in wanted])
+        known = {} if known is None else known
+        if id(wanted) not in known:
+            known[id(wanted)] = wanted.gather(_values_in(wanted, session, known))
+        return known[id(wanted)]
     if not isinstance(wanted, _mars.Object):
         return wanted
     store = _last_store(wanted) if session is None else session._store
@@ -386,6 +407,17 @@ def _values(wanted: Any, session: Session | None) -> Any:
     raise ValueError(_why_not_fetched(wanted, session))
 
 
+def _values_in(wanted: ExecutableTuple, session: Session | None, known: dict[int, Any]) -> list[Any]:
+    if set(map(type, wanted)) == {_mars.Object}:
+        store = _last_store(wanted[0]) if session is None else session._store
+        if store is not None:
+            try:
+                return _mars.fetch_objects(list(wanted), store)
+            except LookupError:
+                pass  # each has its own store, or there is an error to be told
+    return [_values(item, session, known) for item in wanted]
+
+
 def _last_store(obj: Object) -> Store | None:
     running = [store for store in obj._stores if not store.stopped]
     return running[-1] if running else None
@@ -394,7 +426,7 @@ def _last_store(obj: Object) -> Store | None:
 def _why_not_fetched(obj: Object, session: Session | None) -> str:
     if session is not None and session.stopped:
         return f"cannot fetch {obj!r}: the session has stopped and has let go of its results"
-    if obj._is_running:
+    if obj._running_in:
         return f"cannot fetch {obj!r}: it is being executed; wait for what execute(wait=False) has returned"
     if not obj._stores:
         return f"cannot fetch {obj!r}: it has not been executed; call execute() first"
@@ -435,12 +467,18 @@ def fetch_log(*objects: Any, offsets: Any = None, sizes: Any = None) -> Any:
 
 
 def _session_of(objects: list[Object]) -> Session:
-    """The session that has executed all of these, the default one if there is none."""
-    for store in reversed(objects[0]._stores if objects else []):
+    """The session that has executed all of these, or is about to; else the default one."""
+    for store in reversed(_stores_of(objects[0]) if objects else []):
         session = _by_store.get(id(store))
-        if session is not None and not session.stopped and all(store in obj._stores for obj in objects):
+        if session is None or session.stopped:
+            continue
+        if len(objects) == 1 or all(store in _stores_of(obj) for obj in objects):
             return session
     return get_default_session()
+
+
+def _stores_of(obj: Object) -> list[Store]:
+    return obj._stores + obj._running_in
 
 
 def _check_session(session: Any) -> Session:

@@ -1,13 +1,36 @@
 //! A run that goes on without a caller, and those who join it later.
 
-use super::run::{Caller, Ended, Run};
+use super::pool::{self, Relief};
+use super::run::{Caller, Ended, Run, STARVED};
 use super::runner::Runner;
-use super::worker;
+use super::{timer, worker};
 use crate::scheduler::Phase;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A run that was made by a task on a worker may be waited for there in ways that we
+/// do not see. If nobody comes for it, that worker is taken for lost.
+fn relieve_later<R: Runner>(run: &Arc<Run<R>>, relief: Arc<Relief>, pause: Duration) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let run = Arc::downgrade(run);
+    timer::after(pause, move || {
+        let Some(run) = run.upgrade() else {
+            return;
+        };
+        let starves = {
+            let progress = run.lock();
+            progress.active == 0 && progress.startable() > 0
+        };
+        if run.has_ended() || (starves && relief.give()) {
+            return;
+        }
+        if relief.may_be_given() {
+            relieve_later(&run, relief, (2 * pause).min(LONGEST));
+        }
+    });
+}
 
 /// What is called when a run in the background has ended.
 type OnEnd<R> = Box<dyn FnOnce(&Arc<Run<R>>, Result<(), Ended<<R as Runner>::Error>>) + Send>;
@@ -33,6 +56,9 @@ impl<R: Runner> Run<R> {
         });
         if self.lock().scheduler.phase() == Phase::Running {
             worker::invite(self);
+            if let Some(relief) = pool::relief() {
+                relieve_later(self, relief, STARVED);
+            }
         } else {
             self.announce_end();
         }
@@ -94,31 +120,42 @@ impl<R: Runner> Run<R> {
 
 type Call = Box<dyn FnOnce()>;
 
-/// Runs `call`, or leaves it to the call below on this thread that is doing so:
-/// a run that ends may end another one that waits for it, and so on for as
-/// many as there are, which must not go as deep.
+/// Ends that follow from each other are told one inside the other up to here: who is
+/// told may wait for the next one, and so has to find it told.
+const DEEPEST: usize = 16;
+
+#[derive(Default)]
+struct Ends {
+    depth: usize,
+    waiting: VecDeque<Call>,
+}
+
+thread_local! {
+    static ENDS: RefCell<Ends> = RefCell::default();
+}
+
+/// Makes `call`, or leaves it to a call of this below on this thread: a run that
+/// ends may end another one that waits for it, and so on for as many as there are,
+/// which must not go as deep.
 fn one_after_the_other(call: Call) {
-    thread_local! {
-        static WAITING: RefCell<Option<VecDeque<Call>>> = const { RefCell::new(None) };
-    }
-    let mut next = WAITING.with_borrow_mut(|waiting| match waiting {
-        Some(waiting) => {
-            waiting.push_back(call);
-            None
+    let call = ENDS.with_borrow_mut(|ends| {
+        if ends.depth < DEEPEST {
+            ends.depth += 1;
+            return Some(call);
         }
-        None => {
-            *waiting = Some(VecDeque::new());
-            Some(call)
-        }
+        ends.waiting.push_back(call);
+        None
     });
-    while let Some(call) = next {
+    if let Some(call) = call {
         call();
-        next = WAITING.with_borrow_mut(|waiting| {
-            let next = waiting.as_mut().and_then(VecDeque::pop_front);
-            if next.is_none() {
-                *waiting = None;
-            }
-            next
-        });
+        tell_ends();
+        ENDS.with_borrow_mut(|ends| ends.depth -= 1);
+    }
+}
+
+/// Tells the ends that wait on this thread; for a thread that is about to wait itself.
+pub(super) fn tell_ends() {
+    while let Some(call) = ENDS.with_borrow_mut(|ends| ends.waiting.pop_front()) {
+        call();
     }
 }

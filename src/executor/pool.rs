@@ -8,6 +8,7 @@
 
 use super::per_process::PerProcess;
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -159,6 +160,107 @@ pub(super) fn lose(epoch: usize) {
     let mut state = state();
     if state.epoch == epoch {
         state.stuck += 1;
+    }
+}
+
+/// While it lives, the calling worker counts as lost: it sleeps in a task that waits
+/// for what other runs make, and these may need a worker.
+pub(super) struct Blocked(Option<usize>);
+
+impl Blocked {
+    /// Gives the work that waits to another pool, if this thread is a worker.
+    pub(super) fn now() -> Self {
+        let epoch = epoch();
+        if epoch == 0 {
+            return Blocked(None);
+        }
+        lose_to_others(epoch);
+        Blocked(Some(epoch))
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if let Some(epoch) = self.0 {
+            regain(epoch);
+        }
+    }
+}
+
+/// Another worker for one whose task may be waiting; given once at most.
+pub(super) struct Relief {
+    epoch: usize,
+    state: Mutex<ReliefState>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ReliefState {
+    Open,
+    Given,
+    Over,
+}
+
+thread_local! {
+    static RELIEF: RefCell<Option<Arc<Relief>>> = const { RefCell::new(None) };
+}
+
+/// The relief of the calling thread, if it is a worker in a task.
+pub(super) fn relief() -> Option<Arc<Relief>> {
+    let epoch = epoch();
+    (epoch != 0 && super::in_task()).then(|| {
+        RELIEF.with_borrow_mut(|relief| {
+            let new = || Arc::new(Relief::new(epoch));
+            relief.get_or_insert_with(new).clone()
+        })
+    })
+}
+
+/// The calling thread is in no task any more.
+pub(super) fn end_relief() {
+    let relief = RELIEF.with_borrow_mut(Option::take);
+    if let Some(relief) = relief
+        && std::mem::replace(&mut *relief.lock(), ReliefState::Over) == ReliefState::Given
+    {
+        regain(relief.epoch);
+    }
+}
+
+impl Relief {
+    fn new(epoch: usize) -> Self {
+        Relief {
+            epoch,
+            state: Mutex::new(ReliefState::Open),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ReliefState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has neither been given nor is needed no more.
+    pub(super) fn may_be_given(&self) -> bool {
+        *self.lock() == ReliefState::Open
+    }
+
+    /// Counts the worker as lost, so that another pool takes up what waits.
+    pub(super) fn give(&self) -> bool {
+        let mut state = self.lock();
+        if *state != ReliefState::Open {
+            return false;
+        }
+        *state = ReliefState::Given;
+        drop(state);
+        lose_to_others(self.epoch);
+        true
+    }
+}
+
+/// A worker of pool `epoch` sleeps; what waits goes to another pool.
+fn lose_to_others(epoch: usize) {
+    lose(epoch);
+    if is_contended() {
+        // If there is no thread to be had, the work waits on.
+        let _ = spawn(0, || {});
     }
 }
 

@@ -1,9 +1,9 @@
 //! One computation, from its first task to its end.
 
-use super::background::Background;
+use super::background::{self, Background};
 use super::current::{self, Stop, Working};
 use super::observed::Gate;
-use super::pool;
+use super::pool::{self, Blocked};
 use super::promise::Later;
 use super::runner::{Ran, Runner};
 use super::worker::{self, Role};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const POLL: Duration = Duration::from_millis(50);
 /// How long a caller that should only wait leaves its run without a worker
 /// before it runs tasks itself: all workers may wait for this very caller.
-const STARVED: Duration = Duration::from_millis(20);
+pub(super) const STARVED: Duration = Duration::from_millis(20);
 /// How often a caller looks whether a short run has ended before it sleeps.
 const SPINS: u32 = 2_000;
 
@@ -85,6 +85,8 @@ pub(super) struct Progress<E> {
     pub(super) caller_sleeps: bool,
     /// The caller helps, and is on its way to take a task.
     pub(super) caller_comes: bool,
+    /// Since when ready tasks have been without a worker, as those saw who waited.
+    pub(super) starves_since: Option<Instant>,
     /// A thread has joined and helps.
     pub(super) has_helper: bool,
     /// The first failure.
@@ -137,6 +139,7 @@ impl<R: Runner> Run<R> {
                 invited: 0,
                 caller_sleeps: false,
                 caller_comes: options.caller == Caller::Helps,
+                starves_since: None,
                 has_helper: false,
                 failure: None,
                 to_rerun: Vec::new(),
@@ -211,21 +214,25 @@ impl<R: Runner> Run<R> {
         self: &Arc<Self>,
         poll: &mut impl FnMut() -> Result<(), R::Error>,
     ) -> Result<(), R::Error> {
+        let mut blocked = None;
         loop {
             worker::work(self, Role::Caller);
+            background::tell_ends();
             let mut progress = self.lock();
             let mut slept_long = false;
             while !self.has_ended() && !self.caller_has_work(&progress) && !slept_long {
                 progress.caller_sleeps = true;
                 // It was called, and another thread has taken the task.
                 progress.caller_comes = false;
-                let (guard, timeout) = (self.changed.wait_timeout(progress, POLL))
+                let pause = if progress.active == 0 { STARVED } else { POLL };
+                let (guard, timeout) = (self.changed.wait_timeout(progress, pause))
                     .unwrap_or_else(PoisonError::into_inner);
                 progress = guard;
                 progress.caller_sleeps = false;
                 slept_long = timeout.timed_out();
             }
             progress.caller_comes = true;
+            let waits_for_others = slept_long && progress.active == 0 && progress.startable() == 0;
             drop(progress);
             if self.has_ended() {
                 return Ok(());
@@ -233,6 +240,9 @@ impl<R: Runner> Run<R> {
             worker::rerun_failed(self);
             if slept_long {
                 poll()?;
+            }
+            if waits_for_others && blocked.is_none() {
+                blocked = Some(Blocked::now());
             }
         }
     }
@@ -254,9 +264,12 @@ impl<R: Runner> Run<R> {
             }
             std::hint::spin_loop();
         }
+        let mut blocked = None;
         loop {
+            background::tell_ends();
             let mut starved = false;
             let progress = self.lock();
+            let waits_for_others = progress.active == 0 && progress.startable() == 0;
             if !self.has_ended() && progress.to_rerun.is_empty() {
                 let (progress, left_alone) = self.sleep(progress, deadline);
                 drop(progress);
@@ -267,14 +280,17 @@ impl<R: Runner> Run<R> {
             if self.has_ended() {
                 return Ok(true);
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(false);
-            }
             worker::rerun_failed(self);
             if starved {
                 worker::work(self, Role::Caller);
             }
             poll()?;
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(self.has_ended());
+            }
+            if waits_for_others && blocked.is_none() {
+                blocked = Some(Blocked::now());
+            }
         }
     }
 
@@ -283,18 +299,22 @@ impl<R: Runner> Run<R> {
     /// worker meanwhile.
     pub(super) fn sleep<'a>(
         &self,
-        progress: MutexGuard<'a, Progress<R::Error>>,
+        mut progress: MutexGuard<'a, Progress<R::Error>>,
         deadline: Option<Instant>,
     ) -> (MutexGuard<'a, Progress<R::Error>>, bool) {
-        let idle = progress.active == 0;
-        let pause = if idle { STARVED } else { POLL };
+        let idle = |progress: &Progress<R::Error>| progress.active == 0 && progress.startable() > 0;
+        let since = *progress.starves_since.get_or_insert_with(Instant::now);
+        if !idle(&progress) {
+            progress.starves_since = None;
+        }
+        let pause = if progress.active == 0 { STARVED } else { POLL };
         let pause = deadline.map_or(pause, |deadline| {
             pause.min(deadline.saturating_duration_since(Instant::now()))
         });
-        let (progress, timeout) =
+        let (progress, _) =
             (self.changed.wait_timeout(progress, pause)).unwrap_or_else(PoisonError::into_inner);
         let starved =
-            idle && timeout.timed_out() && progress.active == 0 && progress.startable() > 0;
+            idle(&progress) && progress.starves_since.is_some() && since.elapsed() >= STARVED;
         (progress, starved)
     }
 

@@ -5,7 +5,7 @@
 //! by a run that has nothing for it. Whoever makes tasks ready invites others.
 
 use super::run::{Progress, Run};
-use super::{Later, Options, Ran, Runner, pool};
+use super::{Later, Options, Ran, Runner, in_task, pool};
 use crate::graph::TaskId;
 use crate::scheduler::Phase;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -129,6 +129,9 @@ pub(super) fn work<R: Runner>(run: &Arc<Run<R>>, role: Role) {
     let left = (run.runner()).attach(|token| serve(run, role, token, task));
     WORKING.fetch_sub(1, Ordering::SeqCst);
     drop(working);
+    if !in_task() {
+        pool::end_relief();
+    }
     match left {
         Left::Idle => {}
         Left::Ended => run.announce_end(),
@@ -147,6 +150,7 @@ fn enter<R: Runner>(run: &Run<R>, role: Role) -> Option<TaskId> {
     }
     let task = progress.start()?;
     progress.active += 1;
+    progress.starves_since = None;
     if role == Role::Invited {
         progress.at_work.push(pool::epoch());
     }

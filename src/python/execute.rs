@@ -3,7 +3,7 @@
 use super::errors;
 use super::observer::PythonObserver;
 use super::parse::{self, Parsed};
-use super::remote::{Objects, Remote};
+use super::remote::{self, Objects, Remote};
 use super::results::Wanted;
 use super::runner::PythonRunner;
 use super::threads::{self, Inside};
@@ -58,6 +58,9 @@ pub(super) fn execute<'py>(
             })
         }
     };
+    if let Some(remote) = run.runner().remote() {
+        remote.end(py);
+    }
     match ended {
         Ok(()) => wanted.gather(py, |task| run.runner().get(py, task)),
         Err(Ended::Interrupted(error)) => Err(error),
@@ -98,21 +101,29 @@ fn prepare<'py>(
     wanted: &mut Wanted<'py>,
     options: Options,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
-    let parsed = parse::parse(py, dsk, Objects::new(None), |keys, _| wanted.number(keys))?;
+    let parsed = parse::parse(py, dsk, Objects::new(None, 0), |keys, _| {
+        wanted.number(keys)
+    })?;
     let (scheduler, parsed) = scheduler_for(py, parsed, Held::ForCaller)?;
-    let remote =
-        (parsed.objects).map(|(store, objects)| Remote::new(store, objects, None, options.limit));
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+    let tracing = Tracing::current(py)?;
+    let remote = (parsed.objects)
+        .map(|(store, objects)| Remote::new(py, store, objects, remote::waiting(), options.limit))
+        .transpose()?;
     let runner = PythonRunner::new(
         parsed.programs,
         parsed.keys,
         parsed.known,
         context.unbind(),
-        Tracing::current(py)?,
+        tracing,
         remote,
     );
-    Ok(Run::new(scheduler, runner, options))
+    let run = Run::new(scheduler, runner, options);
+    if let Some(remote) = run.runner().remote() {
+        remote.store().adopt(&run);
+    }
+    Ok(run)
 }
 
 /// Who keeps the asked-for results.
@@ -155,7 +166,9 @@ pub(super) fn order<'py>(
     keys: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let mut wanted = Wanted::new(keys)?;
-    let parsed = parse::parse(py, dsk, Objects::new(None), |keys, _| wanted.number(keys))?;
+    let parsed = parse::parse(py, dsk, Objects::new(None, 0), |keys, _| {
+        wanted.number(keys)
+    })?;
     let graph = (parsed.graph.finish()).map_err(|error| errors::graph(py, error, &parsed.keys))?;
     let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
     let by_key = PyDict::new(py);

@@ -57,7 +57,7 @@ impl Observer for PythonObserver<'_> {
     type Error = PyErr;
 
     fn starting(&mut self, task: TaskId) -> PyResult<()> {
-        Inside::again(|py| {
+        Inside::again(|py, _| {
             (self.observer).call_method1(py, intern!(py, "starting"), (self.key(task),))?;
             Ok(())
         })
@@ -70,7 +70,7 @@ impl Observer for PythonObserver<'_> {
         ready: &[TaskId],
         released: &[TaskId],
     ) -> PyResult<()> {
-        Inside::again(|py| {
+        Inside::again(|py, _| {
             let result = self.run.runner().get(py, task);
             let (ready, released) = (self.list(py, ready)?, self.list(py, released)?);
             (self.observer).call_method1(

@@ -40,6 +40,8 @@ pub(super) fn install(py: Python<'_>) -> PyResult<()> {
     KEEP_STATES.store(!disabled.is_truthy()?, Ordering::Relaxed);
     pool::set_thread_hooks(ThreadHooks { begin, end });
     exit_handler::install();
+    let leave = wrap_pyfunction!(shutdown, py)?;
+    py.import("atexit")?.call_method1("register", (leave,))?;
     Ok(())
 }
 
@@ -132,12 +134,23 @@ pub(super) fn may_attach() -> bool {
     !is_exiting() || FINALIZER.load(Ordering::SeqCst) == ident()
 }
 
-/// Stops the calling thread, which is not attached, for good if it may not use
-/// the interpreter any more.
+/// Stops the calling thread for good if it may not use the interpreter any more.
 pub(super) fn park_at_exit() {
     if !may_attach() {
-        park();
+        park_detached();
     }
+}
+
+/// Stops the calling thread for good; whoever needs the interpreter lock has it.
+fn park_detached() -> ! {
+    // SAFETY: may be called from any thread. One that is attached detaches, and
+    // never uses the interpreter again.
+    unsafe {
+        if ffi::PyGILState_Check() != 0 {
+            ffi::PyEval_SaveThread();
+        }
+    }
+    park();
 }
 
 fn park() -> ! {
@@ -191,17 +204,28 @@ impl Inside {
         INSIDE.fetch_add(1, Ordering::SeqCst);
         if !may_attach() {
             INSIDE.fetch_sub(1, Ordering::SeqCst);
-            park();
+            park_detached();
         }
     }
 
+    /// Calls a function of Python's that may take long; the exit does not wait for it.
+    pub(super) fn call<'py>(
+        &self,
+        py: Python<'py>,
+        callable: &Py<PyAny>,
+        args: &[&Bound<'py, PyAny>],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+        let value = interpreter_call::call(py, callable, args);
+        Self::come_back();
+        value
+    }
+
     /// Calls `work` inside, on a thread that is outside.
-    pub(super) fn again<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
+    pub(super) fn again<T>(work: impl FnOnce(Python<'_>, &Inside) -> T) -> T {
         Self::come_back();
         let inside = Inside(());
-        let value = Python::attach(work);
-        drop(inside);
-        value
+        Python::attach(|py| work(py, &inside))
     }
 }
 
@@ -288,6 +312,27 @@ pub(super) mod interpreter_call {
         let value = unsafe { unwinding::PyObject_Vectorcall(callable, args, nargsf, kwnames) };
         std::mem::forget(guard);
         value
+    }
+
+    /// Calls `callable`, from code that is not [`Inside`](super::Inside): a call that
+    /// takes long keeps no exit waiting.
+    pub(in crate::python) fn call<'py>(
+        py: Python<'py>,
+        callable: &Py<PyAny>,
+        args: &[&Bound<'py, PyAny>],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let args: smallvec::SmallVec<[*mut PyObject; 5]> =
+            args.iter().map(|arg| arg.as_ptr()).collect();
+        // SAFETY: attached; all are live objects.
+        unsafe {
+            let value = vectorcall(
+                callable.as_ptr(),
+                args.as_ptr(),
+                args.len(),
+                std::ptr::null_mut(),
+            );
+            Bound::from_owned_ptr_or_err(py, value)
+        }
     }
 
     /// `Py_DECREF`, which may run any destructor.

@@ -51,6 +51,7 @@ class ExecutionInfo(Future[Any]):
 
     def _end(self, error: BaseException | None, cancelled: bool) -> None:
         """Called once, by the thread that ended it."""
+        self._let_go()
         if cancelled:
             super().cancel()
             self.set_running_or_notify_cancel()
@@ -59,7 +60,6 @@ class ExecutionInfo(Future[Any]):
         else:
             self.set_result(self._outcome)
         self._outcome = None
-        self._let_go()
 
     def _let_go(self) -> None:
         execution, self._execution = self._execution, None
@@ -178,8 +178,14 @@ class ExecutionInfo(Future[Any]):
         return None if timeout is None else max(0.0, timeout - (time.monotonic() - begin))
 
     def __await__(self) -> Generator[Any, None, Any]:
-        if _mars.in_task():
-            self._join(None)  # the loop holds a worker, which may be the only one
+        if _mars.in_task() and not super().done():
+            # The loop holds a worker, which may be the only one. What is run here may run loops of its own.
+            loop = asyncio.events._get_running_loop()
+            asyncio.events._set_running_loop(None)
+            try:
+                self._join(None)
+            finally:
+                asyncio.events._set_running_loop(loop)
         return asyncio.wrap_future(self).__await__()
 
     def __repr__(self) -> str:

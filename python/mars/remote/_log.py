@@ -12,13 +12,14 @@ import operator
 import os
 import sys
 import threading
+from collections import deque
 from io import StringIO
 from typing import Any
 
 from mars import _mars
 from mars.remote._tuple import ExecutableTuple
 
-__all__ = ["Log", "begin_capture", "end_capture", "fetch_log", "report_retry"]
+__all__ = ["Log", "begin_capture", "cover", "end_capture", "fetch_log", "report_retry", "uncover"]
 
 _logger = logging.getLogger("mars")
 
@@ -30,7 +31,7 @@ class Log:
 
     def __init__(self) -> None:
         self._text = StringIO()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what collects garbage in between may print
         #: Where the last reader stopped.
         self._read = 0
 
@@ -42,10 +43,20 @@ class Log:
     def read(self, offset: int | None, size: int | None) -> str:
         """Characters from `offset` on, by default from where the last call stopped."""
         with self._lock:
-            self._text.seek(self._read if offset is None else offset)
+            end = self._text.seek(0, os.SEEK_END)
+            self._text.seek(self._read if offset is None else min(offset, end))
             text = self._text.read(-1 if size is None else size)
             self._read = self._text.tell()
             return text
+
+
+class _Writing(threading.local):
+    """Whether the calling thread is writing through a tee."""
+
+    now = False
+
+
+_writing = _Writing()
 
 
 class _Tee:
@@ -55,13 +66,19 @@ class _Tee:
         self._stream = stream
 
     def write(self, text: str) -> Any:
+        if _writing.now:  # a tee is behind this one
+            return self._stream.write(text)
         current = _mars.current_object()
         if current is not None and isinstance(text, str):
             log = current._log
             if log is None:
                 log = current._keep_log(Log())
             log.write(text)
-        return self._stream.write(text)
+        _writing.now = True
+        try:
+            return self._stream.write(text)
+        finally:
+            _writing.now = False
 
     def writelines(self, lines: Any) -> None:
         for line in lines:
@@ -71,11 +88,36 @@ class _Tee:
         return getattr(self._stream, name)
 
 
+#: Tees of streams that cannot keep theirs, the latest.
+_kept: deque[_Tee] = deque(maxlen=64)
+
+
+def _tee_of(stream: Any) -> _Tee:
+    """The one tee of this stream.
+
+    It goes with the stream, not when it is taken away: before CPython 3.13 ``print`` holds no reference
+    to what it writes to, so that a tee that goes while another thread prints would crash it.
+    """
+    tee = getattr(stream, "__dict__", {}).get(_ATTRIBUTE)
+    if not isinstance(tee, _Tee):
+        tee = _Tee(stream)
+        try:
+            setattr(stream, _ATTRIBUTE, tee)
+        except AttributeError:
+            _kept.append(tee)
+    return tee
+
+
+_ATTRIBUTE = "_mars_tee"
+_NAMES = ("stdout", "stderr")
+
+
 class _Capture:
-    """How many executions are under way, and so whether the streams are behind a tee."""
+    """How many executions are under way."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # An execution may end inside: its last reference may go in a garbage collection.
+        self.lock = threading.RLock()
         self.executions = 0
 
 
@@ -86,37 +128,63 @@ def _forget_executions() -> None:
     """In a forked child none of its parent's executions goes on."""
     global _capture
     _capture = _Capture()
-    _uncover()
+    _uncover_all()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_executions)
 
 
-def begin_capture() -> None:
-    """Put tees before the streams, if they are not there yet."""
+def begin_capture() -> list[Any]:
+    """An execution begins. Returns what `end_capture` is to be given."""
     with _capture.lock:
         _capture.executions += 1
-        for name in ("stdout", "stderr"):
+        return cover()
+
+
+def end_capture(tees: list[Any]) -> None:
+    """An execution has ended, and with the last one all tees go."""
+    with _capture.lock:
+        _capture.executions = max(0, _capture.executions - 1)
+        if _capture.executions:
+            uncover(tees)
+        else:
+            _uncover_all()
+
+
+def cover() -> list[Any]:
+    """Put tees before the streams, if they are not there yet; those that were put.
+
+    Called at the beginning of each function whose thread would write past them: the program may
+    have put other streams in their place.
+    """
+    put = []
+    with _capture.lock:
+        for name in _NAMES:
             stream = getattr(sys, name)
             if stream is not None and not isinstance(stream, _Tee):
-                setattr(sys, name, _Tee(stream))
+                tee = _tee_of(stream)
+                setattr(sys, name, tee)
+                put.append(tee)
+    return put
 
 
-def end_capture() -> None:
-    """Take the tees away after the last execution."""
-    with _capture.lock:
-        _capture.executions -= 1
-        if _capture.executions <= 0:
-            _capture.executions = 0
-            _uncover()
+def uncover(tees: list[Any]) -> None:
+    """Take these tees away where they still are."""
+    if tees:
+        with _capture.lock:
+            for name in _NAMES:
+                stream = getattr(sys, name)
+                if any(stream is tee for tee in tees):
+                    setattr(sys, name, stream._stream)
 
 
-def _uncover() -> None:
-    for name in ("stdout", "stderr"):
+def _uncover_all() -> None:
+    for name in _NAMES:
         stream = getattr(sys, name)
-        if isinstance(stream, _Tee):
-            setattr(sys, name, stream._stream)
+        while isinstance(stream, _Tee):
+            stream = stream._stream
+            setattr(sys, name, stream)
 
 
 def fetch_log(value: Any, offsets: Any = None, sizes: Any = None) -> Any:
@@ -153,8 +221,12 @@ def _whole_number(name: str, value: Any) -> int | None:
     return number
 
 
-def report_retry(failed: Any, error: BaseException, attempt: int, allowed: int, pause: float) -> None:
-    """Log that a function has failed and will be called again."""
+def report_retry(failed: Any, error: BaseException, which: tuple[int, int, float]) -> None:
+    """Log that a function has failed and will be called again.
+
+    `which` are the number of the attempt, of how many, and the seconds until then.
+    """
+    attempt, allowed, pause = which
     _logger.warning(
         "%r failed; attempt %d of %d to run it again follows in %.3g s", failed, attempt, allowed, pause, exc_info=error
     )

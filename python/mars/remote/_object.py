@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from mars.remote._execution import ExecutionInfo
     from mars.session import Session
 
-__all__ = ["dask_graph", "dask_postcompute", "dask_postpersist", "execute", "fetch", "fetch_log", "to_object"]
+__all__ = [
+    "dask_graph",
+    "dask_postcompute",
+    "dask_postpersist",
+    "dask_scheduler",
+    "execute",
+    "fetch",
+    "fetch_log",
+    "to_object",
+]
 
 
 def execute(obj: Object, session: Session | None, wait: bool, show_progress: bool | None) -> Object | ExecutionInfo:
@@ -38,7 +47,8 @@ def dask_graph(obj: Object) -> dict[str, Any]:
 
     from mars.remote._values import resolve
 
-    return {obj.key: Task(obj.key, resolve, obj)}
+    session = sessions.current_session()
+    return {obj.key: Task(obj.key, resolve, obj, session and session.session_id)}
 
 
 def dask_postcompute(obj: Object) -> tuple[Any, tuple[Any, ...]]:
@@ -51,6 +61,29 @@ def dask_postcompute(obj: Object) -> tuple[Any, tuple[Any, ...]]:
 def dask_postpersist(obj: Object) -> tuple[Any, tuple[Any, ...]]:
     """``Object.__dask_postpersist__``: an object that was executed has its result."""
     return _persisted, (obj,)
+
+
+class _Scheduler:
+    """The scheduler of a Dask computation in which there are only objects.
+
+    Dask refuses to compute collections together whose schedulers differ. Objects do not mind: this
+    one is equal to any, so that the others' choice counts.
+    """
+
+    def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
+        from mars.contrib.dask import mars_scheduler
+
+        return mars_scheduler(dsk, keys, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return callable(other)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+#: ``Object.__dask_scheduler__``.
+dask_scheduler = _Scheduler()
 
 
 def _persisted(dsk: Any, obj: Object, rename: Any = None) -> Object:

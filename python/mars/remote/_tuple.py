@@ -138,13 +138,13 @@ def _inner(value: Any) -> Any:
     """An item of an executable tuple: what there is to execute in it can be executed."""
     if type(value) is Object or isinstance(value, (str, bytes, int, float, ExecutableTuple)) or value is None:
         return value
-    if isinstance(value, (list, tuple)):
-        inner = ExecutableTuple(value)
-        return inner if objects_in(inner) else value
     if _is_dask_collection(value):
         from mars.contrib.dask import convert_dask_collection
 
         return convert_dask_collection(value)
+    if isinstance(value, (list, tuple)):
+        inner = ExecutableTuple(value)
+        return inner if objects_in(inner) else value
     return value
 
 
@@ -168,14 +168,24 @@ def executable(value: Any) -> Object | ExecutableTuple:
 
 
 def objects_in(value: Any) -> list[Object]:
-    """The objects in an executable tuple, however deep."""
+    """The objects in an executable tuple, however deep, each tuple looked at once."""
     if type(value) is Object:
         return [value]
     if not isinstance(value, ExecutableTuple):
         return []
-    if all(type(item) is Object for item in value):
+    if set(map(type, value)) == {Object}:
         return list(value)
-    return [found for item in value for found in objects_in(item)]
+    found: list[Object] = []
+    seen: set[int] = set()
+    pending: list[Any] = [value]
+    while pending:
+        item = pending.pop()
+        if type(item) is Object:
+            found.append(item)
+        elif isinstance(item, ExecutableTuple) and id(item) not in seen:
+            seen.add(id(item))
+            pending.extend(reversed(item))
+    return found
 
 
 def _is_dask_collection(value: Any) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from mars._mars import Object
 from mars.remote._tuple import ExecutableTuple
+from mars.session import session_by_id
 
 __all__ = ["hollow", "item", "items", "outputs", "rebuild", "resolve", "same"]
 
@@ -24,59 +25,88 @@ def items(container: Any) -> list[Any]:
     ----------
     container
         A dataclass instance, or an instance of a subclass of ``tuple``, ``list``, ``dict``,
-        ``set`` or ``frozenset``.
+        ``set`` or ``frozenset``, or both.
 
     Returns
     -------
     list
     """
+    fields = [getattr(container, name) for name in _fields(container)]
     if isinstance(container, dict):
-        return [part for pair in container.items() for part in pair]
+        return [*fields, *(part for pair in container.items() for part in pair)]
     if isinstance(container, (tuple, list, set, frozenset)):
-        return list(container)
-    return [getattr(container, name) for name in _fields(container)]
+        return [*fields, *container]
+    return fields
 
 
 def hollow(container: Any) -> Any:
-    """A like container that does not hold what this one does.
+    """A like container that does not hold what this one does, for `rebuild` to fill.
 
     It keeps everything else that makes up the container (type, attributes, the factory of a
-    ``defaultdict``) until `rebuild` fills it, without keeping objects alive.
+    ``defaultdict``) without keeping objects alive.
     """
     if isinstance(container, ExecutableTuple):
         return container.raw_type or list
     if isinstance(container, (tuple, frozenset)):
-        return type(container)
+        return _Unchangeable(container)
     empty = copy.copy(container)
     if isinstance(container, (dict, list, set)):
         empty.clear()
-    else:
-        for name in _fields(container):
-            object.__setattr__(empty, name, None)
+    for name in _fields(container):
+        object.__setattr__(empty, name, None)
     return empty
 
 
 def rebuild(like: Any, values: list[Any]) -> Any:
     """What `hollow` was given, with these items."""
     if isinstance(like, type):
-        make = getattr(like, "_make", like)
-        return make(values)
+        return getattr(like, "_make", like)(values)
+    if isinstance(like, _Unchangeable):
+        return like.make(values)
     filled = copy.copy(like)
+    names = _fields(filled)
+    for name, value in zip(names, values, strict=False):
+        object.__setattr__(filled, name, value)
+    rest = values[len(names) :]
     if isinstance(filled, dict):
-        for key, value in zip(values[::2], values[1::2], strict=True):
+        for key, value in zip(rest[::2], rest[1::2], strict=True):
             filled[key] = value
     elif isinstance(filled, list):
-        filled.extend(values)
+        filled.extend(rest)
     elif isinstance(filled, set):
-        filled.update(values)
-    else:
-        for name, value in zip(_fields(filled), values, strict=True):
-            object.__setattr__(filled, name, value)
+        filled.update(rest)
     return filled
 
 
+class _Unchangeable:
+    """A tuple or frozenset of a class of its own, without what is in it.
+
+    It is made again past the constructor of its class, which may want other arguments.
+    """
+
+    def __init__(self, container: Any) -> None:
+        self.base: Any = tuple if isinstance(container, tuple) else frozenset
+        self.cls = type(container)
+        self.fields = _fields(container)
+        self.attributes = {
+            name: value for name, value in getattr(container, "__dict__", {}).items() if name not in self.fields
+        }
+
+    def make(self, values: list[Any]) -> Any:
+        count = len(self.fields)
+        try:
+            made = self.base.__new__(self.cls, values[count:])
+        except TypeError:  # a structure of C, such as time.struct_time
+            made = self.cls(values[count:])
+        for name, value in [*self.attributes.items(), *zip(self.fields, values, strict=False)]:
+            object.__setattr__(made, name, value)
+        return made
+
+
 def _fields(instance: Any) -> list[str]:
-    """The fields of a dataclass that are set."""
+    """The fields that are set, if it is a dataclass."""
+    if not dataclasses.is_dataclass(instance):
+        return []
     return [field.name for field in dataclasses.fields(instance) if hasattr(instance, field.name)]
 
 
@@ -90,12 +120,32 @@ def outputs(result: Any, count: int) -> list[Any]:
     ValueError
         It has another number of values.
     """
-    if not isinstance(result, Iterable):
-        raise TypeError(f"n_output={count}, but the function returned {result!r:.200}, which is not iterable")
-    values = list(result)
+    try:
+        iterator = iter(result)
+    except TypeError:
+        raise TypeError(
+            f"n_output={count}, but the function returned {_shown(result)}, which is not iterable"
+        ) from None
+    values = list(islice(iterator, count + 1))
     if len(values) != count:
-        raise ValueError(f"n_output={count}, but the function returned {len(values)} values")
+        found = f"{len(values)} values" if len(values) < count else f"{_length(result) or f'more than {count}'} values"
+        raise ValueError(f"n_output={count}, but the function returned {found}")
     return values
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.200}"
+    except Exception:  # what cannot show itself is told by its type
+        return f"a {type(value).__name__}"
+
+
+def _length(values: Any) -> int | None:
+    """How many there are, where that can be told without going through them."""
+    try:
+        return len(values)
+    except TypeError:
+        return None
 
 
 def item(values: list[Any], index: int) -> Any:
@@ -108,9 +158,13 @@ def same(value: Any) -> Any:
     return value
 
 
-def resolve(value: Any) -> Any:
+def resolve(value: Any, session_id: str | None = None) -> Any:
     """The value of an object, in a Dask graph that another scheduler runs.
 
     ``mars_scheduler`` gives the value itself, since there the object is a task of the same graph.
+    Other schedulers run it in the session in which the graph was made, if that was inside a ``with``
+    block, which threads of their own do not know of.
     """
-    return value.to_object() if isinstance(value, Object) else value
+    if not isinstance(value, Object):
+        return value
+    return value.to_object(session=session_by_id(session_id))

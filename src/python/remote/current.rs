@@ -1,57 +1,68 @@
 //! Which objects' functions the calling thread is in.
 
 use super::object::Object;
-use super::run::WaitedBy;
+use super::waits::WaitedBy;
 use pyo3::prelude::*;
 use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 
+/// Pointers to what the caller of the function holds until it returns.
 struct Frame {
-    object: Py<Object>,
-    waited_by: WaitedBy,
+    object: NonNull<Py<Object>>,
+    waited_by: NonNull<WaitedBy>,
+}
+
+impl Frame {
+    fn object(&self) -> &Py<Object> {
+        // SAFETY: an `Inside` borrows what is pointed at for as long as the
+        // frame is on the stack.
+        unsafe { self.object.as_ref() }
+    }
+
+    fn waited_by(&self) -> &WaitedBy {
+        // SAFETY: as above.
+        unsafe { self.waited_by.as_ref() }
+    }
 }
 
 thread_local! {
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Marks the calling thread as inside the function of `object` until left.
-pub(super) struct Inside(());
+/// Marks the calling thread as inside the function of an object until dropped.
+pub(super) struct Inside<'a>(PhantomData<(&'a Py<Object>, *const ())>);
 
-impl Inside {
+impl<'a> Inside<'a> {
     /// `waited_by` are those that wait for the run which the call belongs to.
-    pub(super) fn enter(object: Py<Object>, waited_by: WaitedBy) -> Self {
-        FRAMES.with_borrow_mut(|frames| frames.push(Frame { object, waited_by }));
-        Inside(())
+    pub(super) fn enter(object: &'a Py<Object>, waited_by: &'a WaitedBy) -> Self {
+        FRAMES.with_borrow_mut(|frames| {
+            frames.push(Frame {
+                object: object.into(),
+                waited_by: waited_by.into(),
+            });
+        });
+        Inside(PhantomData)
     }
 }
 
-impl Drop for Inside {
+impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        let frame = FRAMES.with_borrow_mut(Vec::pop);
-        drop(frame); // with nothing of ours borrowed
+        FRAMES.with_borrow_mut(Vec::pop);
     }
 }
 
 /// The innermost object.
 pub(super) fn innermost(py: Python<'_>) -> Option<Py<Object>> {
-    FRAMES.with_borrow(|frames| frames.last().map(|frame| frame.object.clone_ref(py)))
+    FRAMES.with_borrow(|frames| frames.last().map(|frame| frame.object().clone_ref(py)))
 }
 
-/// The objects that wait for whatever the calling thread waits for: those whose
-/// functions it is in, and those that wait for the runs of these.
-pub(super) fn waiting() -> Vec<usize> {
+/// Those that wait for whatever the calling thread waits for: the object whose
+/// function it is in, and who waits for the run of that; the outer ones among them.
+pub(in crate::python) fn waiting() -> WaitedBy {
     FRAMES.with_borrow(|frames| {
-        let mut all: Vec<usize> = frames.iter().map(|f| f.object.as_ptr() as usize).collect();
-        for frame in frames {
-            all.extend(frame.waited_by.all());
-        }
-        all.sort_unstable();
-        all.dedup();
-        all
+        let innermost = frames.last();
+        let object = innermost.map(|frame| frame.object().as_ptr() as usize);
+        WaitedBy::new(object, innermost.map(|frame| frame.waited_by().clone()))
     })
-}
-
-/// Whether the calling thread is in a task of the run that these wait for.
-pub(super) fn is_inside(waited_by: &WaitedBy) -> bool {
-    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.waited_by.is(waited_by)))
 }

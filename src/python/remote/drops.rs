@@ -4,6 +4,7 @@
 //! hold theirs, and so on for a chain of any length: the last reference to the
 //! first must not free them one inside the other.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::RefCell;
 
@@ -14,7 +15,15 @@ thread_local! {
 /// Drops these references, or leaves that to the call below on this thread.
 /// The caller is attached.
 pub(super) fn drop_flat(references: impl IntoIterator<Item = Py<PyAny>>) {
-    let mut references = references.into_iter().peekable();
+    // What others hold too is not freed here: no need to go in turn.
+    let mut references = (references.into_iter())
+        .filter_map(|reference| {
+            // SAFETY: attached; a live object. On a free-threaded interpreter the
+            // count may be too low, never too high for what is only ours.
+            let only_ours = unsafe { ffi::Py_REFCNT(reference.as_ptr()) } <= 1;
+            only_ours.then_some(reference)
+        })
+        .peekable();
     if references.peek().is_none() {
         return;
     }

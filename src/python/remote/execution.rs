@@ -10,13 +10,17 @@ use super::object::{Object, Standing};
 use super::plan;
 use super::run::Remote;
 use super::store::Store;
+use super::waits::{Refused, WaitedBy};
 use crate::executor::{Caller, Ended, Options, Run, in_task};
 use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
+use pyo3::import_exception;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyBool, PyList};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+import_exception!(concurrent.futures, CancelledError);
 
 /// An execution that goes on in the background.
 #[pyclass(frozen, module = "mars._mars")]
@@ -35,32 +39,41 @@ pub(super) fn background(limit: usize) -> Options {
     }
 }
 
-/// A run of what `objects` need and the session does not have yet. `waiting` are the
-/// objects that wait for it; by default those that the calling thread is in.
+/// A run of what `objects` need and the session does not have yet. `waited_by` are the
+/// objects that wait for it.
 pub(super) fn prepare<'py>(
     py: Python<'py>,
     objects: &[Bound<'py, Object>],
     store: &Bound<'py, Store>,
     options: Options,
-    waiting: Option<Vec<usize>>,
+    waited_by: WaitedBy,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
     if store.get().stopped() {
         return Err(PyValueError::new_err(
             "the session has stopped: execute in another one",
         ));
     }
-    let (parsed, pending) = plan::plan(py, objects, store)?;
-    let remote = Remote::new(store.clone().unbind(), pending, waiting, options.limit);
+    let mut claims = plan::Claims::new(store.clone());
+    let (parsed, pending) = plan::plan(py, objects, store, &mut claims)?;
     // Nothing is held for the caller: results are kept by the objects.
     let (scheduler, parsed) = scheduler_for(py, parsed, Held::ByObjects)?;
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+    let tracing = Tracing::current(py)?;
+    let mut remote = Remote::new(
+        py,
+        store.clone().unbind(),
+        pending,
+        waited_by,
+        options.limit,
+    )?;
+    remote.hold(claims.into_objects());
     let runner = PythonRunner::new(
         parsed.programs,
         parsed.keys,
         parsed.known,
         context.unbind(),
-        Tracing::current(py)?,
+        tracing,
         Some(remote),
     );
     let run = Run::new(scheduler, runner, options);
@@ -85,19 +98,19 @@ pub(crate) fn execute_objects<'py>(
     let inside = Inside::enter(py)?;
     let Some(on_end) = on_end else {
         let options = options_for(limit, on_main_thread, false);
-        let run = prepare(py, &objects, store, options, None)?;
+        let run = prepare(py, &objects, store, options, current::waiting())?;
         drop(objects); // what nobody else holds goes when it is not needed any more
         let ended = inside.outside(py, || {
             let ended = run.execute(poll(on_main_thread));
             run.await_leavers();
             ended
         });
-        return match ended {
-            Ok(()) => Ok(None),
-            Err(ended) => Err(error(py, &run, ended)),
-        };
+        if let Some(remote) = run.runner().remote() {
+            remote.end(py);
+        }
+        return ended.map_err(|ended| error(py, &run, ended)).map(|()| None);
     };
-    let run = prepare(py, &objects, store, background(limit), Some(Vec::new()))?;
+    let run = prepare(py, &objects, store, background(limit), WaitedBy::nobody())?;
     drop(objects);
     let known = run.counts().0;
     let execution = Execution {
@@ -106,10 +119,18 @@ pub(crate) fn execute_objects<'py>(
     };
     inside.outside(py, || {
         run.detach(move |run, ended| {
-            Inside::again(|py| {
+            Inside::again(|py, inside| {
+                if let Some(remote) = run.runner().remote() {
+                    remote.end(py);
+                }
                 let was_cancelled = matches!(ended, Err(Ended::Cancelled));
                 let error = ended.err().map(|ended| error(py, run, ended));
-                if let Err(error) = on_end.call1(py, (error, was_cancelled)) {
+                let error = match error {
+                    Some(error) => error.into_value(py).into_bound(py).into_any(),
+                    None => py.None().into_bound(py),
+                };
+                let was_cancelled = PyBool::new(py, was_cancelled);
+                if let Err(error) = inside.call(py, &on_end, &[&error, was_cancelled.as_any()]) {
                     error.write_unraisable(py, None);
                 }
                 drop(on_end);
@@ -146,8 +167,15 @@ pub(super) fn error(py: Python<'_>, run: &Run<PythonRunner>, ended: Ended<PyErr>
     }
 }
 
+fn refused(why: Refused) -> PyErr {
+    PyRuntimeError::new_err(match why {
+        Refused::IsPartOfIt => "a task cannot wait for the execution that it is part of",
+        Refused::IsWaitedFor => "this execution waits for the task that would wait for it",
+    })
+}
+
 pub(super) fn cancelled() -> PyErr {
-    PyRuntimeError::new_err(
+    CancelledError::new_err(
         "the execution was cancelled: by its session, which has stopped, or with the task that made it",
     )
 }
@@ -155,14 +183,16 @@ pub(super) fn cancelled() -> PyErr {
 #[pymethods]
 impl Execution {
     /// How many tasks have finished, of how many; less those that had before.
-    fn counts(&self, py: Python<'_>) -> (usize, usize) {
-        let (finished, total) = py.detach(|| self.run.counts());
+    fn counts(&self) -> (usize, usize) {
+        let (finished, total) = self.run.counts();
         (finished - self.known, total - self.known)
     }
 
     /// Starts nothing more.
-    fn cancel(&self, py: Python<'_>) {
-        py.detach(|| self.run.cancel());
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        let inside = Inside::enter(py)?;
+        inside.outside(py, || self.run.cancel());
+        Ok(())
     }
 
     /// Waits until it has ended, at most `timeout` seconds; whether it has. A thread
@@ -172,14 +202,11 @@ impl Execution {
     #[pyo3(signature = (on_main_thread, timeout=None))]
     fn join(&self, py: Python<'_>, on_main_thread: bool, timeout: Option<f64>) -> PyResult<bool> {
         let inside = Inside::enter(py)?;
-        if let Some(remote) = self.run.runner().remote() {
-            if current::is_inside(&remote.waited_by) {
-                return Err(PyRuntimeError::new_err(
-                    "a task cannot wait for the execution that it is part of",
-                ));
-            }
-            remote.waited_by.add(&current::waiting());
-        }
+        // Those who wait for this thread wait for the execution meanwhile.
+        let _joined = match self.run.runner().remote() {
+            Some(remote) => Some(remote.waited_by.join(current::waiting()).map_err(refused)?),
+            None => None,
+        };
         let deadline = match timeout {
             None => None,
             Some(seconds) => {

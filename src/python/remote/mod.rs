@@ -21,6 +21,7 @@
 //! * no lock of an object or a store is held while Python code may run, nor
 //!   taken by a thread that is not attached.
 
+mod capture;
 mod current;
 mod drops;
 mod execution;
@@ -32,8 +33,10 @@ mod run;
 mod spawning;
 mod store;
 mod template;
+mod tracking;
 mod waits;
 
+pub(super) use current::waiting;
 pub(super) use object::Object;
 pub(super) use plan::{Objects, Pending, compile_object, is_object};
 pub(super) use run::{Remote, run};
@@ -46,7 +49,7 @@ pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Object>()?;
     module.add_class::<Store>()?;
     module.add_class::<execution::Execution>()?;
-    module.add_function(wrap_pyfunction!(spawning::spawn, module)?)?;
+    spawning::add_to(module)?;
     module.add_function(wrap_pyfunction!(spawning::convert, module)?)?;
     module.add_function(wrap_pyfunction!(execution::execute_objects, module)?)?;
     module.add_function(wrap_pyfunction!(execution::fetch_objects, module)?)?;
@@ -71,6 +74,6 @@ pub(super) fn in_task() -> bool {
 /// Whether nobody waits any more for the task that the calling thread is in:
 /// its execution was cancelled, or has failed elsewhere.
 #[pyfunction]
-pub(super) fn task_cancelled(py: Python<'_>) -> bool {
-    py.detach(crate::executor::is_stopped)
+pub(super) fn task_cancelled() -> bool {
+    crate::executor::is_stopped()
 }

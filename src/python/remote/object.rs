@@ -6,6 +6,7 @@ use super::key::Key;
 use super::python_side::PythonSide;
 use super::store::{Place, Store};
 use super::template::Template;
+use super::tracking;
 use super::waits::Ticket;
 use crate::executor::Promise;
 use crate::executor::fork;
@@ -14,7 +15,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyString, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyBool, PyString, PyTuple, PyWeakrefReference};
 use smallvec::SmallVec;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -37,12 +38,18 @@ pub(super) enum Retry {
     Times(u32),
 }
 
+/// The objects that one depends on.
+pub(super) type Dependencies = SmallVec<[Py<Object>; 2]>;
+type WeakDependencies = SmallVec<[Py<PyWeakrefReference>; 1]>;
+
 /// A lazy call, and where its result is once it was executed.
 #[pyclass(frozen, weakref, module = "mars.remote", name = "Object")]
 pub(crate) struct Object {
     key: Key,
     pub(super) operation: Operation,
     pub(super) retry: Retry,
+    /// So many values its function has to return.
+    pub(super) outputs: Option<usize>,
     /// Whether a Dask collection has to be computed for it.
     pub(super) reaches_collection: bool,
     inner: Mutex<Inner>,
@@ -52,7 +59,7 @@ struct Inner {
     template: Template,
     /// Where the objects it depends on may still be found, once it has let go
     /// of them: what was executed does not keep alive what it was made from.
-    former: Option<Box<[Py<PyWeakrefReference>]>>,
+    former: Option<WeakDependencies>,
     /// Not yet executed, unless it says otherwise for a session.
     sessions: SmallVec<[InSession; 1]>,
     /// What the function printed; shared by all outputs of one call.
@@ -115,6 +122,7 @@ impl Object {
             key: Key::new(),
             operation,
             retry,
+            outputs: None,
             reaches_collection,
             inner: Mutex::new(Inner {
                 template,
@@ -134,45 +142,69 @@ impl Object {
         self.key.hex()
     }
 
-    /// Calls `read` with the template; None where its dependencies are gone.
-    ///
-    /// `read` must not run Python code.
-    pub(super) fn with_template<T>(&self, read: impl FnOnce(&Template) -> T) -> Option<T> {
+    /// Calls `read` with the template and what it depends on; None where it has let go
+    /// of that. `read` must not run Python code.
+    pub(super) fn with_template<T>(
+        &self,
+        read: impl FnOnce(&Template, &[Py<Object>]) -> T,
+    ) -> Option<T> {
         let inner = self.lock();
-        inner.former.is_none().then(|| read(&inner.template))
+        let template = &inner.template;
+        inner
+            .former
+            .is_none()
+            .then(|| read(template, &template.dependencies))
     }
 
-    /// Takes hold of the dependencies again after they were let go of; fails if
-    /// one of them is gone.
-    pub(super) fn regain_dependencies(&self, py: Python<'_>) -> PyResult<()> {
+    /// Calls `read` with the template, and with these as what it depends on.
+    pub(super) fn with_template_and<T>(
+        &self,
+        dependencies: &[Py<Object>],
+        read: impl FnOnce(&Template, &[Py<Object>]) -> T,
+    ) -> T {
+        read(&self.lock().template, dependencies)
+    }
+
+    /// Its value in the session of `store`, or what `read` makes of its template, or
+    /// None where it has let go of what it depends on. `read` is as above.
+    pub(super) fn value_or<T>(
+        &self,
+        store: &Bound<'_, Store>,
+        read: impl FnOnce(&Template, &[Py<Object>]) -> T,
+    ) -> Option<Result<Py<PyAny>, T>> {
+        let inner = self.lock();
+        if let Some(State::Finished(place)) = inner.state(store)
+            && let Some(value) = store.get().get(store.py(), *place)
+        {
+            return Some(Ok(value));
+        }
+        let template = &inner.template;
+        inner
+            .former
+            .is_none()
+            .then(|| Err(read(template, &template.dependencies)))
+    }
+
+    /// What it depends on, after it has let go of that; fails if one of it is gone.
+    pub(super) fn former_dependencies(&self, py: Python<'_>) -> PyResult<Dependencies> {
         let former: Vec<_> = {
             let inner = self.lock();
-            let Some(former) = &inner.former else {
-                return Ok(());
-            };
-            former.iter().map(|weak| weak.clone_ref(py)).collect()
+            let former = inner.former.iter().flatten();
+            former.map(|weak| weak.clone_ref(py)).collect()
         };
-        let alive: Option<SmallVec<_>> = (former.iter())
+        let alive: Option<Dependencies> = (former.iter())
             .map(|weak| {
                 let object = weak.bind(py).upgrade()?;
                 object.cast_into_exact::<Object>().ok().map(Bound::unbind)
             })
             .collect();
-        let Some(alive) = alive else {
-            return Err(PyValueError::new_err(format!(
+        alive.ok_or_else(|| {
+            PyValueError::new_err(format!(
                 "{} was executed in another session and has let go of the objects in its arguments since; \
                  fetch it in that session, or spawn it again",
                 self.__repr__()
-            )));
-        };
-        let mut inner = self.lock();
-        if inner.former.take().is_some() {
-            inner.template.dependencies = alive;
-        } else {
-            drop(inner);
-            drop_objects(alive);
-        }
-        Ok(())
+            ))
+        })
     }
 
     /// What a person calls it: its function and its key.
@@ -270,32 +302,57 @@ impl Object {
         }
     }
 
+    /// Claims it for a run that is being planned, of which its value will be a part.
+    /// Says whether it was neither finished nor claimed.
+    pub(super) fn claim_for_run(&self, store: &Bound<'_, Store>) -> bool {
+        let mut inner = self.lock();
+        let claimed = State::Claimed {
+            generation: fork::generation(),
+            waiters: Vec::new(),
+        };
+        match inner.sessions.iter_mut().find(|s| s.store.is(store)) {
+            None => inner.sessions.push(InSession {
+                store: store.clone().unbind(),
+                state: claimed,
+            }),
+            Some(InSession { state, .. }) => match state {
+                State::Claimed { generation, .. } if *generation != fork::generation() => {
+                    *state = claimed;
+                }
+                _ => return false,
+            },
+        }
+        true
+    }
+
     /// Keeps the result; those who waited are to be told.
     pub(super) fn finish(&self, store: &Bound<'_, Store>, value: Py<PyAny>) -> Vec<Waiter> {
         let py = store.py();
+        let weak = self.weak_dependencies(py);
         let place = store.get().put(value);
         let mut inner = self.lock();
         let waiters = inner.end_claim(store, place.map(State::Finished));
-        // A result that came after the end of its session is no result.
-        let dependencies = match place {
-            Some(_) => std::mem::take(&mut inner.template.dependencies),
-            None => SmallVec::new(),
-        };
-        drop(inner);
-        if !dependencies.is_empty() {
-            self.let_go(py, dependencies);
+        // A result that came after the end of its session is no result. Without memory
+        // for weak references it cannot be executed elsewhere.
+        let mut dependencies = Dependencies::new();
+        if place.is_some() && !inner.template.dependencies.is_empty() {
+            dependencies = std::mem::take(&mut inner.template.dependencies);
+            inner.former = Some(weak.unwrap_or_default());
         }
+        drop(inner);
+        drop_objects(dependencies);
         waiters
     }
 
-    /// Remembers weakly what it depends on.
-    fn let_go(&self, py: Python<'_>, dependencies: SmallVec<[Py<Object>; 2]>) {
-        let weak: PyResult<Vec<_>> = (dependencies.iter())
-            .map(|object| PyWeakrefReference::new(object.bind(py).as_any()).map(Bound::unbind))
-            .collect();
-        // Without memory for weak references it cannot be executed elsewhere.
-        self.lock().former = Some(weak.unwrap_or_default().into_boxed_slice());
-        drop_objects(dependencies);
+    fn weak_dependencies(&self, py: Python<'_>) -> PyResult<WeakDependencies> {
+        let dependencies: Dependencies = {
+            let inner = self.lock();
+            let dependencies = inner.template.dependencies.iter();
+            dependencies.map(|object| object.clone_ref(py)).collect()
+        };
+        (dependencies.iter())
+            .map(|object| tracking::weakref(object.bind(py)))
+            .collect()
     }
 
     /// Gives the claim up: it has no result. Those who waited are to be told.
@@ -377,8 +434,11 @@ impl Drop for Object {
                 references.extend(session.store.get().take(place));
             }
         }
-        let dependencies = std::mem::take(&mut inner.template.dependencies);
-        references.extend(dependencies.into_iter().map(Py::into_any));
+        // Constants too may lead to objects, hidden in partials and closures.
+        let template = std::mem::take(&mut inner.template);
+        references.extend(template.dependencies.into_iter().map(Py::into_any));
+        references.extend(template.constants);
+        references.extend(inner.collection.take());
         if !references.is_empty() {
             drop_flat(references);
         }
@@ -438,7 +498,7 @@ impl Object {
     /// wait : bool, default True
     ///     False returns at once, while the work goes on.
     /// show_progress : bool, optional
-    ///     True shows a bar (needs tqdm). Default: what the session says.
+    ///     True shows a bar (needs tqdm). Default: False.
     ///
     /// Returns
     /// -------
@@ -572,7 +632,7 @@ impl Object {
         in_python(slf, intern!(py, "fetch_log"), &rest)
     }
 
-    /// The stores of the sessions in which it was executed, the last one last.
+    /// The stores of the sessions that have a result, the last one last.
     #[getter]
     fn _stores(&self, py: Python<'_>) -> Vec<Py<Store>> {
         let inner = self.lock();
@@ -582,13 +642,15 @@ impl Object {
             .collect()
     }
 
-    /// Whether a task runs it now.
+    /// The stores of the sessions in which it is being executed.
     #[getter]
-    fn _is_running(&self) -> bool {
+    fn _running_in(&self, py: Python<'_>) -> Vec<Py<Store>> {
+        let here = fork::generation();
         let inner = self.lock();
-        (inner.sessions.iter()).any(|s| {
-            matches!(s.state, State::Claimed { generation, .. } if generation == fork::generation())
-        })
+        (inner.sessions.iter())
+            .filter(|s| matches!(s.state, State::Claimed { generation, .. } if generation == here))
+            .map(|s| s.store.clone_ref(py))
+            .collect()
     }
 
     /// Its log; None if nothing was printed yet.
@@ -613,10 +675,12 @@ impl Object {
         }
     }
 
-    /// Dask has nothing to optimise in it.
-    #[classattr]
-    #[pyo3(name = "__dask_optimize__")]
-    const NO_OPTIMIZATION: Option<bool> = None;
+    /// That of `Delayed`: Dask mixes up the order of what it computes together if
+    /// there are other optimizers in between.
+    #[getter]
+    fn __dask_optimize__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("dask.delayed")?.getattr(intern!(py, "optimize"))
+    }
 
     fn __dask_graph__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         in_python(slf, intern!(slf.py(), "dask_graph"), &[])
@@ -642,15 +706,10 @@ impl Object {
         in_python(slf, intern!(slf.py(), "dask_postpersist"), &[])
     }
 
-    #[staticmethod]
-    #[pyo3(signature = (dsk, keys, **kwargs))]
-    fn __dask_scheduler__<'py>(
-        dsk: &Bound<'py, PyAny>,
-        keys: &Bound<'py, PyAny>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let module = dsk.py().import("mars.contrib.dask")?;
-        (module.getattr("mars_scheduler")?).call((dsk, keys), kwargs)
+    #[getter]
+    fn __dask_scheduler__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import(intern!(py, "mars.remote._object"))?
+            .getattr(intern!(py, "dask_scheduler"))
     }
 
     /// Refuses: a lazy call, or a result in this process, cannot be sent anywhere.

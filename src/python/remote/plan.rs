@@ -11,7 +11,7 @@ use super::super::keys::Keys;
 use super::super::parse::{self, Parsed};
 use super::super::places::Places;
 use super::super::program::{Op, Programs};
-use super::object::{Object, Standing};
+use super::object::{Object, Waiter};
 use super::store::Store;
 use super::template::Template;
 use crate::graph::{GraphBuilder, TaskId};
@@ -47,13 +47,14 @@ pub(crate) fn is_object(value: &Bound<'_, PyAny>) -> bool {
 }
 
 impl<'py> Objects<'py> {
-    /// None yet. Without a store it is that of the current session.
-    pub(crate) fn new(store: Option<Bound<'py, Store>>) -> Self {
+    /// None yet, but so many are expected. Without a store it is that of the current
+    /// session.
+    pub(crate) fn new(store: Option<Bound<'py, Store>>, expected: usize) -> Self {
         Objects {
             store,
-            table: Places::with_capacity(0),
-            objects: Vec::new(),
-            tasks: Vec::new(),
+            table: Places::with_capacity(expected),
+            objects: Vec::with_capacity(expected),
+            tasks: Vec::with_capacity(expected),
             joint: HashMap::new(),
         }
     }
@@ -161,9 +162,9 @@ fn emit<'py>(
     mut number: impl FnMut(&Bound<'py, Object>) -> PyResult<TaskId>,
 ) -> PyResult<Option<Py<PyAny>>> {
     let py = object.py();
-    let mut write = |template: &Template| {
+    let mut write = |template: &Template, needed: &[Py<Object>]| {
         let first = dependencies.len();
-        for dependency in &template.dependencies {
+        for dependency in needed {
             dependencies.push(number(dependency.bind(py))?);
         }
         let mut words = template.words.iter();
@@ -182,29 +183,30 @@ fn emit<'py>(
         }
         Ok(())
     };
-    loop {
-        if let Standing::Finished(value) = object.get().standing(store) {
-            return Ok(Some(value));
-        }
-        match object.get().with_template(&mut write) {
-            Some(written) => return written.map(|()| None),
-            // Let go of by another session, or just now by another thread.
-            None if object.get().is_finished(store) => {}
-            None => object.get().regain_dependencies(py)?,
+    match object.get().value_or(store, &mut write) {
+        Some(Ok(value)) => Ok(Some(value)),
+        Some(Err(written)) => written.map(|()| None),
+        None => {
+            let former = object.get().former_dependencies(py)?;
+            let written = object.get().with_template_and(&former, &mut write);
+            written.map(|()| None)
         }
     }
 }
 
-/// The graph of what `requested` need in the session of `store`.
+/// The graph of what `requested` need in the session of `store`. Objects whose
+/// Dask collections are part of it are claimed and added to `claims`.
 pub(super) fn plan<'py>(
     py: Python<'py>,
     requested: &[Bound<'py, Object>],
     store: &Bound<'py, Store>,
+    claims: &mut Claims<'py>,
 ) -> PyResult<(Parsed, Pending)> {
-    let mut objects = Objects::new(Some(store.clone()));
-    if requested.iter().any(|o| o.get().reaches_collection)
-        && let Some(dsk) = joint_graph(py, requested, store, &mut objects.joint)?
-    {
+    let mut objects = Objects::new(Some(store.clone()), requested.len());
+    if requested.iter().any(|o| o.get().reaches_collection) {
+        claims.claim_collections(py, requested)?;
+    }
+    if let Some(dsk) = joint_graph(py, claims, &mut objects.joint)? {
         let mut parsed = parse::parse(py, &dsk, objects, |keys, objects| {
             (requested.iter())
                 .map(|object| objects.number_among(object, keys))
@@ -267,44 +269,88 @@ fn numbered(place: usize) -> PyResult<TaskId> {
     Ok(TaskId::new(place))
 }
 
-/// One graph of all the Dask collections that `requested` need, and in `joint` the
-/// key of each. None if there is none to compute.
+/// Objects that are claimed for a run which is being planned; given up with it.
+pub(super) struct Claims<'py> {
+    store: Bound<'py, Store>,
+    objects: Vec<Bound<'py, Object>>,
+}
+
+impl<'py> Claims<'py> {
+    pub(super) fn new(store: Bound<'py, Store>) -> Self {
+        Claims {
+            store,
+            objects: Vec::new(),
+        }
+    }
+
+    /// Claims all collections that `requested` need, but for those that have a value
+    /// and those that another run computes: they are waited for when their turn comes.
+    fn claim_collections(
+        &mut self,
+        py: Python<'py>,
+        requested: &[Bound<'py, Object>],
+    ) -> PyResult<()> {
+        let mut seen: HashSet<usize> = HashSet::new();
+        let mut pending: Vec<Bound<'py, Object>> = requested.iter().rev().cloned().collect();
+        while let Some(object) = pending.pop() {
+            if !object.get().reaches_collection
+                || !seen.insert(object.as_ptr() as usize)
+                || object.get().is_finished(&self.store)
+            {
+                continue;
+            }
+            if object.get().collection(py).is_some() {
+                if object.get().claim_for_run(&self.store) {
+                    self.objects.push(object);
+                }
+                continue;
+            }
+            let found = object.get().with_template(|_, needed| {
+                pending.extend(needed.iter().map(|o| o.bind(py).clone()));
+            });
+            if found.is_none() {
+                let former = object.get().former_dependencies(py)?;
+                pending.extend(former.iter().map(|o| o.bind(py).clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the claims over to the run.
+    pub(super) fn into_objects(mut self) -> Vec<Bound<'py, Object>> {
+        std::mem::take(&mut self.objects)
+    }
+}
+
+impl Drop for Claims<'_> {
+    fn drop(&mut self) {
+        for object in self.objects.drain(..) {
+            let waiters = object.get().give_up(&self.store);
+            waiters.into_iter().for_each(Waiter::try_itself);
+        }
+    }
+}
+
+/// One graph of all the Dask collections that are claimed, and in `joint` the key of
+/// each. None if there is none to compute.
 ///
 /// A collection that is found only later, in an argument of an object that is
 /// itself inside a Dask graph, is computed by a run of its own.
 fn joint_graph<'py>(
     py: Python<'py>,
-    requested: &[Bound<'py, Object>],
-    store: &Bound<'py, Store>,
+    claims: &Claims<'py>,
     joint: &mut HashMap<usize, Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
-    let mut seen: HashSet<usize> = HashSet::new();
-    let mut found = Vec::new();
-    let mut pending: Vec<Bound<'py, Object>> = requested.iter().rev().cloned().collect();
-    while let Some(object) = pending.pop() {
-        if !object.get().reaches_collection
-            || !seen.insert(object.as_ptr() as usize)
-            || object.get().is_finished(store)
-        {
-            continue;
-        }
-        if let Some(collection) = object.get().collection(py) {
-            found.push((object.as_ptr() as usize, collection));
-            continue;
-        }
-        object.get().regain_dependencies(py)?;
-        object.get().with_template(|template| {
-            pending.extend(template.dependencies.iter().map(|o| o.bind(py).clone()));
-        });
-    }
-    if found.is_empty() {
+    if claims.objects.is_empty() {
         return Ok(None);
     }
-    let collections = PyList::new(py, found.iter().map(|(_, collection)| collection))?;
+    let collections = (claims.objects.iter()).filter_map(|object| object.get().collection(py));
+    let collections = PyList::new(py, collections.collect::<Vec<_>>())?;
     let (dsk, keys): (Bound<'py, PyDict>, Vec<Bound<'py, PyAny>>) = (py
         .import("mars.contrib.dask._convert")?)
     .call_method1(intern!(py, "joint_graph"), (collections,))?
     .extract()?;
-    joint.extend(found.into_iter().map(|(object, _)| object).zip(keys));
+    let objects = claims.objects.iter().map(|object| object.as_ptr() as usize);
+    joint.extend(objects.zip(keys));
     Ok(Some(dsk))
 }

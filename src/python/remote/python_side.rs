@@ -16,6 +16,11 @@ pub(super) struct PythonSide {
     pub(super) same: Py<PyAny>,
     pub(super) log: Py<PyAny>,
     pub(super) report_retry: Py<PyAny>,
+    pub(super) begin_capture: Py<PyAny>,
+    pub(super) end_capture: Py<PyAny>,
+    pub(super) cover: Py<PyAny>,
+    pub(super) uncover: Py<PyAny>,
+    pub(super) tee: Py<PyAny>,
 }
 
 static PYTHON_SIDE: PyOnceLock<PythonSide> = PyOnceLock::new();
@@ -48,6 +53,11 @@ impl PythonSide {
                 same: function("same")?,
                 log: logs.getattr("Log")?.unbind(),
                 report_retry: logs.getattr("report_retry")?.unbind(),
+                begin_capture: logs.getattr("begin_capture")?.unbind(),
+                end_capture: logs.getattr("end_capture")?.unbind(),
+                cover: logs.getattr("cover")?.unbind(),
+                uncover: logs.getattr("uncover")?.unbind(),
+                tee: logs.getattr("_Tee")?.unbind(),
             })
         })
     }

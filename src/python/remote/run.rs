@@ -1,7 +1,8 @@
 //! Runs the task of an object.
 
 use super::super::runner::PythonRunner;
-use super::super::threads::Inside;
+use super::super::threads::{Inside, interpreter_call};
+use super::capture::Covered;
 use super::current;
 use super::execution;
 use super::object::{Claim, Object, Retry, Standing, Waiter};
@@ -9,76 +10,100 @@ use super::plan::Pending;
 use super::python_side::PythonSide;
 use super::spawning;
 use super::store::Store;
-use super::waits::Ticket;
+use super::tracking::{is_scalar, track};
+use super::waits::{Ticket, WaitedBy};
 use crate::executor::{self, Ended, Later, Promise, Ran, Run, timer};
 use crate::graph::TaskId;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// No pause between two attempts is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// The objects that wait for a run to end.
-#[derive(Clone)]
-pub(super) struct WaitedBy(Arc<Mutex<Vec<usize>>>);
-
-impl WaitedBy {
-    pub(super) fn new(objects: Vec<usize>) -> Self {
-        WaitedBy(Arc::new(Mutex::new(objects)))
-    }
-
-    pub(super) fn all(&self) -> Vec<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    pub(super) fn add(&self, objects: &[usize]) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend_from_slice(objects);
-    }
-
-    pub(super) fn is(&self, other: &WaitedBy) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
 
 /// What a run knows of the objects among its tasks.
 pub(crate) struct Remote {
     store: Py<Store>,
     /// By task: the object it has to run, or null; a reference of our own.
     objects: Box<[AtomicPtr<PyObject>]>,
+    /// Those whose Dask collections are part of the graph: they are claimed for the
+    /// whole of the run, so that no other computes the same.
+    held: Mutex<HashMap<usize, Py<Object>>>,
+    /// Whether there were any.
+    holds: bool,
     /// How often a task has failed and was run again.
     attempts: Mutex<HashMap<TaskId, u32>>,
     pub(super) waited_by: WaitedBy,
     /// At most so many tasks run at the same time.
     limit: usize,
+    /// What ends the capture of what functions print.
+    capture: Mutex<Option<Py<PyAny>>>,
 }
 
 impl Remote {
     /// `objects` has an entry for every task.
     pub(in crate::python) fn new(
+        py: Python<'_>,
         store: Py<Store>,
         objects: Pending,
-        waiting: Option<Vec<usize>>,
+        waited_by: WaitedBy,
         limit: usize,
-    ) -> Self {
+    ) -> PyResult<Self> {
         let objects = objects.into_iter().map(|object| {
             AtomicPtr::new(object.map_or(ptr::null_mut(), |object| object.into_ptr()))
         });
-        Remote {
+        Ok(Remote {
             store,
             objects: objects.collect(),
+            held: Mutex::default(),
+            holds: false,
             attempts: Mutex::default(),
-            waited_by: WaitedBy::new(waiting.unwrap_or_else(current::waiting)),
+            waited_by,
             limit,
+            capture: Mutex::new(Some(
+                interpreter_call::call(py, &PythonSide::get(py)?.begin_capture, &[])?.unbind(),
+            )),
+        })
+    }
+
+    pub(in crate::python) fn store(&self) -> &Store {
+        self.store.get()
+    }
+
+    /// Takes over claims, which their tasks make use of.
+    pub(super) fn hold(&mut self, objects: Vec<Bound<'_, Object>>) {
+        self.waited_by
+            .add(objects.iter().map(|object| object.as_ptr() as usize));
+        self.holds = !objects.is_empty();
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        held.extend((objects.into_iter()).map(|o| (o.as_ptr() as usize, o.unbind())));
+    }
+
+    /// Whether `object` is claimed already, for its task to run.
+    fn take_claim(&self, object: &Bound<'_, Object>) -> bool {
+        if !self.holds {
+            return false;
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = held.remove(&(object.as_ptr() as usize));
+        drop(held);
+        claim.is_some()
+    }
+
+    /// Gives up the claims that no task has made use of.
+    pub(super) fn give_up(&self, py: Python<'_>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = std::mem::take(&mut *held);
+        drop(held);
+        for object in objects.values() {
+            let waiters = object.get().give_up(self.store.bind(py));
+            waiters.into_iter().for_each(Waiter::try_itself);
         }
     }
 
@@ -103,8 +128,24 @@ impl Remote {
         unsafe { Bound::from_owned_ptr_or_opt(py, object) }.map(Bound::unbind)
     }
 
+    /// The run has ended: what it has claimed is others' to run, and what functions print
+    /// is not kept any more on its account. The caller is attached.
+    pub(in crate::python) fn end(&self, py: Python<'_>) {
+        self.give_up(py);
+        let capture = (self.capture.lock().unwrap_or_else(PoisonError::into_inner)).take();
+        let Some(capture) = capture else {
+            return;
+        };
+        let ended = PythonSide::get(py)
+            .and_then(|ours| interpreter_call::call(py, &ours.end_capture, &[capture.bind(py)]));
+        if let Err(error) = ended {
+            error.write_unraisable(py, None);
+        }
+    }
+
     /// Lets everything go. The caller is attached.
     pub(in crate::python) fn clear(&self, py: Python<'_>) {
+        self.end(py);
         for task in (0..self.objects.len()).map(TaskId::new) {
             drop(self.take(py, task));
         }
@@ -142,6 +183,9 @@ impl<'py> Claimed<'py> {
     fn finish(mut self, value: &Py<PyAny>) {
         let py = self.store.py();
         if let Some(object) = self.object.take() {
+            if !is_scalar(value.bind(py)) {
+                track(&object);
+            }
             let waiters = object.get().finish(&self.store, value.clone_ref(py));
             for waiter in waiters {
                 waiter.finished(py, value);
@@ -181,11 +225,15 @@ pub(in crate::python) fn run(
     let py = object.py();
     let store = remote.store.bind(py).clone();
     let on = object.as_ptr() as usize;
-    let claim = (object.get()).claim(
-        &store,
-        || later.promise(),
-        || Ticket::new(&remote.waited_by, on),
-    );
+    let claim = if remote.take_claim(&object) {
+        Claim::Granted
+    } else {
+        (object.get()).claim(
+            &store,
+            || later.promise(),
+            || Ticket::new(&remote.waited_by, on),
+        )
+    };
     match claim {
         Claim::Granted => {}
         Claim::Promised => return Ok(Ran::Promised),
@@ -205,21 +253,46 @@ pub(in crate::python) fn run(
         store: store.clone(),
     };
     let result = {
-        let _inside = current::Inside::enter(object.clone().unbind(), remote.waited_by.clone());
-        runner.run_program(py, task)
+        let covered = Covered::now(py)?;
+        let inside = current::Inside::enter(object.as_unbound(), &remote.waited_by);
+        let result = runner.run_program(py, task);
+        drop(inside);
+        covered.end(py);
+        result
     };
-    let value = match result {
-        Ok(value) => value,
-        Err(error) => return failed(remote, claimed, &object, task, error, later),
-    };
-    match spawning::returned(&value)? {
-        None => {
-            let value = value.unbind();
+    let outcome = result.and_then(|value| match spawning::returned(&value)? {
+        Some(returned) => Ok(Outcome::Returned(returned)),
+        None => checked(&object, value.unbind()).map(Outcome::Value),
+    });
+    match outcome {
+        Err(error) => failed(remote, claimed, &object, task, error, later),
+        Ok(Outcome::Returned(returned)) => resolve(runner, remote, claimed, returned, task, later),
+        Ok(Outcome::Value(value)) => {
             claimed.finish(&value);
             runner.deliver(py, task, value);
             Ok(Ran::Finished)
         }
-        Some(returned) => resolve(runner, remote, claimed, returned, task, later),
+    }
+}
+
+/// What a function returned.
+enum Outcome<'py> {
+    Value(Py<PyAny>),
+    /// An object, the value of which is meant.
+    Returned(Bound<'py, Object>),
+}
+
+/// The value of an object, as a list if it has to be so many.
+fn checked(object: &Bound<'_, Object>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let py = object.py();
+    match object.get().outputs {
+        None => Ok(value),
+        Some(count) => {
+            let count = PyInt::new(py, count);
+            let outputs = &PythonSide::get(py)?.outputs;
+            interpreter_call::call(py, outputs, &[value.bind(py), count.as_any()])
+                .map(Bound::unbind)
+        }
     }
 }
 
@@ -232,7 +305,13 @@ fn failed(
     later: &Later<'_, PythonRunner>,
 ) -> PyResult<Ran> {
     let py = object.py();
-    let again = (error.is_instance_of::<PyException>(py) && !executor::is_stopped())
+    if executor::is_stopped() {
+        // What stopped this run may have made it fail; others have to see for themselves.
+        let waiters = claimed.give_up();
+        waiters.into_iter().for_each(Waiter::try_itself);
+        return Err(error);
+    }
+    let again = (error.is_instance_of::<PyException>(py))
         .then(|| remote.pause(task, object.get().retry))
         .flatten();
     let waiters = claimed.give_up();
@@ -242,8 +321,12 @@ fn failed(
         }
         return Err(error);
     };
-    let told = (PythonSide::get(py)?.report_retry)
-        .call1(py, (object, &error, attempt, allowed, pause.as_secs_f64()));
+    let told = (attempt, allowed, pause.as_secs_f64()).into_pyobject(py)?;
+    let told = interpreter_call::call(
+        py,
+        &PythonSide::get(py)?.report_retry,
+        &[object.as_any(), error.value(py).as_any(), told.as_any()],
+    );
     if let Err(error) = told {
         error.write_unraisable(py, Some(object));
     }
@@ -265,19 +348,24 @@ fn resolve(
 ) -> PyResult<Ran> {
     let py = returned.py();
     let store = claimed.store.clone();
-    if let Standing::Finished(value) = returned.get().standing(&store) {
+    if let Standing::Finished(value) = returned.get().standing(&store)
+        && let Some(object) = &claimed.object
+    {
+        let value = checked(object, value)?;
         claimed.finish(&value);
         runner.deliver(py, task, value);
         return Ok(Ran::Finished);
     }
-    let mut waiting = remote.waited_by.all();
-    waiting.extend(claimed.object.iter().map(|object| object.as_ptr() as usize));
+    let waited_by = WaitedBy::new(
+        (claimed.object.iter()).map(|object| object.as_ptr() as usize),
+        [remote.waited_by.clone()],
+    );
     let prepared = execution::prepare(
         py,
         std::slice::from_ref(&returned),
         &store,
         execution::background(remote.limit),
-        Some(waiting),
+        waited_by,
     );
     let run = match prepared {
         Ok(run) => run,
@@ -296,7 +384,7 @@ fn resolve(
     };
     py.detach(|| {
         run.link_to_outer();
-        run.detach(move |run, ended| Inside::again(|py| resolution.end(py, run, ended)));
+        run.detach(move |run, ended| Inside::again(|py, _| resolution.end(py, run, ended)));
     });
     Ok(Ran::Promised)
 }
@@ -315,10 +403,16 @@ impl Resolution {
             object: self.object.map(|object| object.into_bound(py)),
             store: self.store.into_bound(py),
         };
+        if let Some(remote) = run.runner().remote() {
+            remote.end(py);
+        }
         let was_cancelled = matches!(ended, Err(Ended::Cancelled));
         let value = match ended {
             Ok(()) => match self.returned.get().standing(&claimed.store) {
-                Standing::Finished(value) => Ok(value),
+                Standing::Finished(value) => match &claimed.object {
+                    Some(object) => checked(object, value),
+                    None => Ok(value),
+                },
                 _ => Err(execution::cancelled()),
             },
             Err(ended) => Err(execution::error(py, run, ended)),

@@ -1,6 +1,7 @@
 //! The results of one session.
 
 use super::super::runner::PythonRunner;
+use super::super::threads::Inside;
 use crate::executor::Run;
 use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -89,7 +90,7 @@ impl Store {
     }
 
     /// Remembers a run, to be cancelled when the session stops.
-    pub(super) fn adopt(&self, run: &Arc<Run<PythonRunner>>) {
+    pub(in crate::python) fn adopt(&self, run: &Arc<Run<PythonRunner>>) {
         let mut inner = self.lock();
         if inner.runs.len() == inner.runs.capacity() {
             inner.runs.retain(|run| run.strong_count() > 0);
@@ -122,7 +123,8 @@ impl Store {
     }
 
     /// Cancels what is under way and lets go of all results.
-    fn stop(&self, py: Python<'_>) {
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        let inside = Inside::enter(py)?;
         let (places, runs) = {
             let mut inner = self.lock();
             inner.stopped = true;
@@ -132,11 +134,12 @@ impl Store {
                 std::mem::take(&mut inner.runs),
             )
         };
-        py.detach(|| {
+        inside.outside(py, || {
             for run in runs.iter().filter_map(Weak::upgrade) {
                 run.cancel();
             }
         });
         drop(places);
+        Ok(())
     }
 }

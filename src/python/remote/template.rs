@@ -10,13 +10,11 @@ use super::super::errors;
 use super::super::program::{Op, take_last_loads};
 use super::object::Object;
 use super::python_side::PythonSide;
+use super::tracking::{is_open_function, is_scalar, is_tracked};
 use crate::graph::TaskId;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
-    PyTuple,
-};
+use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
@@ -32,12 +30,16 @@ pub(super) struct Template {
 /// What is known of a container that was met.
 #[derive(Clone, Copy)]
 enum Met {
-    /// It is being looked at: met again, it contains itself.
+    /// It is being looked at.
     Open,
+    /// The same, and it was met inside itself.
+    Cyclic,
     /// There is nothing to resolve in it.
     Constant,
     /// It has been built and is in this register.
     Built(usize),
+    /// It is a Dask collection, the dependency with this number.
+    Dependency(usize),
 }
 
 enum Pending<'py> {
@@ -45,9 +47,17 @@ enum Pending<'py> {
     /// The items of this container are done.
     Close {
         container: Bound<'py, PyAny>,
-        ops: SmallVec<[Op; 2]>,
+        gather: Gather,
         before: Mark,
     },
+}
+
+/// How a container is made of its items.
+enum Gather {
+    /// By one instruction.
+    Op(Op),
+    /// By `rebuild(hollow, [item, ...])`; the first is the constant with this number.
+    Rebuild { hollow: usize, items: usize },
 }
 
 /// How much of a template was written.
@@ -66,9 +76,10 @@ pub(super) struct Writer<'py> {
     places: HashMap<usize, usize>,
     references: usize,
     registers: usize,
-    met: HashMap<usize, Met>,
-    /// A container that contains itself.
-    cyclic: Option<Bound<'py, PyAny>>,
+    /// By address; kept, so that no other comes to be there.
+    met: HashMap<usize, (Bound<'py, PyAny>, Met)>,
+    /// Something in it may refer to anything.
+    needs_tracking: bool,
 }
 
 /// So few dependencies are looked through one by one.
@@ -83,7 +94,7 @@ impl<'py> Writer<'py> {
             references: 0,
             registers: 0,
             met: HashMap::new(),
-            cyclic: None,
+            needs_tracking: false,
         }
     }
 
@@ -92,6 +103,12 @@ impl<'py> Writer<'py> {
     }
 
     pub(super) fn constant(&mut self, value: &Bound<'py, PyAny>) {
+        self.needs_tracking |= !is_scalar(value) && !is_open_function(value);
+        self.scalar(value);
+    }
+
+    /// Pushes a value that refers to nothing.
+    pub(super) fn scalar(&mut self, value: &Bound<'py, PyAny>) {
         let index = self.template.constants.len();
         self.template.constants.push(value.clone().unbind());
         self.emit(Op::Const(index));
@@ -106,8 +123,8 @@ impl<'py> Writer<'py> {
         self.template.words.push(index as u32);
     }
 
-    /// Pushes the value of an object.
-    pub(super) fn dependency(&mut self, object: &Bound<'py, Object>) {
+    /// Pushes the value of an object, and returns its number among the dependencies.
+    pub(super) fn dependency(&mut self, object: &Bound<'py, Object>) -> usize {
         let known = &mut self.template.dependencies;
         let address = object.as_ptr() as usize;
         let place = if self.places.is_empty() {
@@ -117,6 +134,7 @@ impl<'py> Writer<'py> {
         };
         let place = place.unwrap_or_else(|| {
             let place = known.len();
+            self.needs_tracking |= is_tracked(object);
             known.push(object.clone().unbind());
             if place + 1 == FEW {
                 let all = known.iter().enumerate();
@@ -128,12 +146,13 @@ impl<'py> Writer<'py> {
         });
         self.references += 1;
         self.emit(Op::Slot(TaskId::new(place)));
+        place
     }
 
     /// Pushes what `value` stands for.
     pub(super) fn argument(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
         if is_scalar(value) {
-            self.constant(value);
+            self.scalar(value);
             return Ok(());
         }
         if let Ok(object) = value.cast_exact::<Object>() {
@@ -146,30 +165,56 @@ impl<'py> Writer<'py> {
                 Pending::Visit(value) => self.visit(value, &mut pending)?,
                 Pending::Close {
                     container,
-                    ops,
+                    gather,
                     before,
-                } => {
-                    if self.references == before.references {
-                        self.template.words.truncate(before.words);
-                        self.template.constants.truncate(before.constants);
-                        self.constant(&container);
-                        self.met.insert(container.as_ptr() as usize, Met::Constant);
-                        continue;
-                    }
-                    ops.into_iter().for_each(|op| self.emit(op));
-                    let register = self.registers;
-                    self.registers += 1;
-                    self.emit(Op::Store(register));
-                    self.emit(Op::Load(register));
-                    self.met
-                        .insert(container.as_ptr() as usize, Met::Built(register));
-                }
+                } => self.close(container, gather, before)?,
             }
         }
-        match self.cyclic.take() {
-            Some(container) if self.references > 0 => Err(errors::contains_itself(&container)),
-            _ => Ok(()),
+        Ok(())
+    }
+
+    fn close(
+        &mut self,
+        container: Bound<'py, PyAny>,
+        gather: Gather,
+        before: Mark,
+    ) -> PyResult<()> {
+        if self.references == before.references {
+            self.template.words.truncate(before.words);
+            self.template.constants.truncate(before.constants);
+            self.constant(&container);
+            self.meet(container, Met::Constant);
+            return Ok(());
         }
+        if matches!(self.met(&container), Some(Met::Cyclic)) {
+            return Err(errors::contains_itself(&container));
+        }
+        match gather {
+            Gather::Op(op) => self.emit(op),
+            Gather::Rebuild { hollow, items } => {
+                let python_side = PythonSide::get(self.py)?;
+                let empty = python_side.hollow.call1(self.py, (&container,))?;
+                self.template.constants[hollow] = empty;
+                self.emit(Op::List(items));
+                self.emit(Op::Call(2));
+            }
+        }
+        let register = self.registers;
+        self.registers += 1;
+        self.emit(Op::Store(register));
+        self.emit(Op::Load(register));
+        self.meet(container, Met::Built(register));
+        Ok(())
+    }
+
+    fn met(&self, container: &Bound<'py, PyAny>) -> Option<Met> {
+        let (_, met) = self.met.get(&(container.as_ptr() as usize))?;
+        Some(*met)
+    }
+
+    fn meet(&mut self, container: Bound<'py, PyAny>, met: Met) {
+        let address = container.as_ptr() as usize;
+        self.met.insert(address, (container, met));
     }
 
     fn visit(&mut self, value: Bound<'py, PyAny>, pending: &mut Vec<Pending<'py>>) -> PyResult<()> {
@@ -181,19 +226,24 @@ impl<'py> Writer<'py> {
             self.dependency(object);
             return Ok(());
         }
-        match self.met.get(&(value.as_ptr() as usize)) {
+        match self.met(&value) {
             Some(Met::Constant) => {
                 self.constant(&value);
                 return Ok(());
             }
             Some(Met::Built(register)) => {
-                let register = *register;
+                self.references += 1;
                 self.emit(Op::Load(register));
                 return Ok(());
             }
-            Some(Met::Open) => {
+            Some(Met::Dependency(place)) => {
+                self.references += 1;
+                self.emit(Op::Slot(TaskId::new(place)));
+                return Ok(());
+            }
+            Some(Met::Open | Met::Cyclic) => {
                 self.constant(&value);
-                self.cyclic = Some(value);
+                self.meet(value, Met::Cyclic);
                 return Ok(());
             }
             None => {}
@@ -202,30 +252,31 @@ impl<'py> Writer<'py> {
         if let Ok(list) = value.cast_exact::<PyList>() {
             let items: Vec<_> = list.iter().collect();
             let op = Op::List(items.len());
-            self.open(&value, &[op], items, here, pending);
+            self.open(&value, Gather::Op(op), items, here, pending);
         } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
             let items: Vec<_> = tuple.iter().collect();
             let op = Op::Tuple(items.len());
-            self.open(&value, &[op], items, here, pending);
+            self.open(&value, Gather::Op(op), items, here, pending);
         } else if let Ok(dict) = value.cast_exact::<PyDict>() {
             let items: Vec<_> = dict.iter().flat_map(|(k, v)| [k, v]).collect();
             let op = Op::Dict(items.len() / 2);
-            self.open(&value, &[op], items, here, pending);
+            self.open(&value, Gather::Op(op), items, here, pending);
         } else if let Ok(set) = value.cast_exact::<PySet>() {
             let items: Vec<_> = set.iter().collect();
             let op = Op::Set(items.len());
-            self.open(&value, &[op], items, here, pending);
+            self.open(&value, Gather::Op(op), items, here, pending);
         } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
             let items: Vec<_> = set.iter().collect();
             let op = Op::FrozenSet(items.len());
-            self.open(&value, &[op], items, here, pending);
-        } else if is_other_container(&value)? {
-            self.other_container(value, pending)?;
+            self.open(&value, Gather::Op(op), items, here, pending);
         } else if is_collection(&value)? {
-            let object = self.py.import("mars.contrib.dask")?;
-            let object =
-                object.call_method1(intern!(self.py, "convert_dask_collection"), (value,))?;
-            self.dependency(object.cast_exact::<Object>()?);
+            let module = self.py.import("mars.contrib.dask")?;
+            let convert = module.getattr(intern!(self.py, "convert_dask_collection"))?;
+            let object = convert.call1((&value,))?;
+            let place = self.dependency(object.cast_exact::<Object>()?);
+            self.meet(value, Met::Dependency(place));
+        } else if is_other_container(&value) {
+            self.other_container(value, pending)?;
         } else {
             self.constant(&value);
         }
@@ -245,19 +296,30 @@ impl<'py> Writer<'py> {
     fn open(
         &mut self,
         container: &Bound<'py, PyAny>,
-        ops: &[Op],
+        gather: Gather,
         items: Vec<Bound<'py, PyAny>>,
         before: Mark,
         pending: &mut Vec<Pending<'py>>,
     ) {
         if items.iter().all(is_scalar) {
             self.constant(container);
-            return;
+        } else {
+            self.begin(container, gather, items, before, pending);
         }
-        self.met.insert(container.as_ptr() as usize, Met::Open);
+    }
+
+    fn begin(
+        &mut self,
+        container: &Bound<'py, PyAny>,
+        gather: Gather,
+        items: Vec<Bound<'py, PyAny>>,
+        before: Mark,
+        pending: &mut Vec<Pending<'py>>,
+    ) {
+        self.meet(container.clone(), Met::Open);
         pending.push(Pending::Close {
             container: container.clone(),
-            ops: ops.into(),
+            gather,
             before,
         });
         pending.extend(items.into_iter().rev().map(Pending::Visit));
@@ -273,59 +335,55 @@ impl<'py> Writer<'py> {
         let python_side = PythonSide::get(self.py)?;
         let items = python_side.items.bind(self.py).call1((&value,))?;
         let items: Vec<_> = items.cast_into::<PyList>()?.iter().collect();
-        if items.iter().all(is_scalar) {
+        // An executable tuple arrives as its values even where there is nothing to execute.
+        let is_executable = value.is_instance(python_side.executable_tuple.bind(self.py))?;
+        if !is_executable && items.iter().all(is_scalar) {
             self.constant(&value);
             return Ok(());
         }
-        let count = items.len();
         let before = self.mark();
-        let hollow = python_side.hollow.bind(self.py).call1((&value,))?;
+        self.references += usize::from(is_executable);
         self.constant(python_side.rebuild.bind(self.py));
-        self.constant(&hollow);
-        let ops = [Op::List(count), Op::Call(2)];
-        self.open(&value, &ops, items, before, pending);
+        let gather = Gather::Rebuild {
+            hollow: self.template.constants.len(),
+            items: items.len(),
+        };
+        // Its place; what goes there is made only if it is needed.
+        self.constant(&self.py.None().into_bound(self.py));
+        self.begin(&value, gather, items, before, pending);
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Template {
+    /// The template, and whether the garbage collector has to know what it refers to.
+    pub(super) fn finish(mut self) -> (Template, bool) {
         if self.registers > 0 {
             take_last_loads(&mut self.template.words, self.registers);
         }
-        self.template
+        (self.template, self.needs_tracking)
     }
 }
 
-/// Values that contain nothing, told by their type alone.
-#[inline]
-fn is_scalar(value: &Bound<'_, PyAny>) -> bool {
-    value.is_none()
-        || value.is_exact_instance_of::<PyInt>()
-        || value.is_exact_instance_of::<PyFloat>()
-        || value.is_exact_instance_of::<PyString>()
-        || value.is_exact_instance_of::<PyBool>()
-        || value.is_exact_instance_of::<PyBytes>()
-        || value.is_exact_instance_of::<PyComplex>()
-}
-
-fn is_other_container(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(value.is_instance_of::<PyTuple>()
+fn is_other_container(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyTuple>()
         || value.is_instance_of::<PyList>()
         || value.is_instance_of::<PyDict>()
         || value.is_instance_of::<PySet>()
         || value.is_instance_of::<PyFrozenSet>()
-        || value
-            .get_type()
-            .getattr_opt(intern!(value.py(), "__dataclass_fields__"))?
-            .is_some())
+        || class_has(value, intern!(value.py(), "__dataclass_fields__"))
 }
 
-/// Whether `dask.is_dask_collection` may say yes; it has the last word.
+/// Whether `dask.is_dask_collection` says yes; asked only of what may be one.
 fn is_collection(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = value.py();
-    let class = value.get_type();
-    if (class.getattr_opt(intern!(py, "__dask_graph__"))?).is_none() {
+    if !class_has(value, intern!(py, "__dask_graph__")) {
         return Ok(false);
     }
     let dask = py.import("dask")?;
     (dask.call_method1(intern!(py, "is_dask_collection"), (value,))?).is_truthy()
+}
+
+/// Whether the class of `value` has an attribute. One that cannot be asked has not.
+fn class_has(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> bool {
+    let found = value.get_type().getattr_opt(name);
+    found.ok().flatten().is_some()
 }

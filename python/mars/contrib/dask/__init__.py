@@ -40,4 +40,3 @@ __all__ = ["convert_dask_collection", "mars_background", "mars_scheduler"]
 _dask_base.named_schedulers["mars"] = mars_scheduler
 _dask_base.named_schedulers["mars-background"] = mars_background
 _setup.hide_our_frames()
-_setup.leave_workers_at_exit()

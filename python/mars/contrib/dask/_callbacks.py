@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dask._task_spec import convert_legacy_graph
+from dask._task_spec import Alias, convert_legacy_graph
 from dask.callbacks import Callback, local_callbacks, normalize_callback, unpack_callbacks
 
 from mars._mars import execute
@@ -93,6 +93,8 @@ class _Report:
 
     def begin(self, dependencies: dict[Key, set[Key]], known: dict[Key, Any]) -> None:
         """Everything is parsed and nothing runs: called by the engine."""
+        for key in dependencies.keys() - self.dsk.keys():  # what stands for an object of mars.remote
+            self.dsk[key] = Alias(key)
         dependents: dict[Key, set[Key]] = {key: set() for key in dependencies}
         for key, needed in dependencies.items():
             for dependency in needed:

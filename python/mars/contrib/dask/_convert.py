@@ -84,22 +84,53 @@ def joint_graph(wanted: list[Any]) -> tuple[dict[Any, Any], list[Any]]:
     -----
     Takes the steps of ``dask.compute`` (Dask 2026.8) up to its scheduler call.
     """
+    groups: dict[Any, list[int]] = {}
+    for i, item in enumerate(wanted):
+        groups.setdefault(_kind(item), []).append(i)
+    graphs = []
+    keys: list[Any] = [None] * len(wanted)
+    for members in groups.values():
+        graph, found = _graph_of([wanted[i] for i in members], alone=len(groups) == 1)
+        graphs.append(graph)
+        for i, key in zip(members, found, strict=True):
+            keys[i] = key
+    if len(graphs) == 1:
+        return graphs[0], keys
+    return {key: task for graph in graphs for key, task in graph.items()}, keys
+
+
+def _kind(item: Any) -> Any:
+    """Items of one kind make one expression.
+
+    Dask groups the parts of an expression by their optimizers, and so changes the order of their keys;
+    and it advises users not to compute different kinds together.
+    """
+    if isinstance(item, GraphKey):
+        return id(item.graph)
+    (expr,) = collections_to_expr((item,)).operands
+    optimizer = getattr(expr, "low_level_optimizer", _no_optimizer)
+    try:
+        hash(optimizer)
+    except TypeError:
+        return id(optimizer)
+    return optimizer
+
+
+def _no_optimizer() -> None:
+    """Stands for the optimizer of collections that are expressions themselves."""
+
+
+def _graph_of(wanted: list[Any], alone: bool) -> tuple[dict[Any, Any], list[Any]]:
+    """The graph of items of one kind, and their keys. `alone` says that it meets no other graph."""
+    if isinstance(wanted[0], GraphKey):
+        return wanted[0].graph, [item.key for item in wanted]
     from dask._expr import FinalizeCompute
 
-    graph: dict[Any, Any] = {}
-    for one in {id(item.graph): item.graph for item in wanted if isinstance(item, GraphKey)}.values():
-        graph = {**graph, **one} if graph else one
-    collections = tuple(item for item in wanted if not isinstance(item, GraphKey))
-    if not collections:
-        return graph, [item.key for item in wanted]
-    expr = FinalizeCompute(collections_to_expr(collections)).optimize()
+    expr = FinalizeCompute(collections_to_expr(tuple(wanted))).optimize()
     keys = list(flatten(expr.__dask_keys__()))
-    if len(keys) != len(collections):
-        raise RuntimeError(f"Dask gave {len(keys)} keys for {len(collections)} collections")
-    rest = iter(keys)
-    asked_for = [item.key if isinstance(item, GraphKey) else next(rest) for item in wanted]
-    made = materialize(expr)
-    return ({**graph, **made} if graph else made), asked_for
+    if len(keys) != len(wanted):
+        raise RuntimeError(f"Dask gave {len(keys)} keys for {len(wanted)} collections")
+    return materialize(expr, joined=not alone), keys
 
 
 def compute(wanted: Any) -> Any:

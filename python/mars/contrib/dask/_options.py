@@ -66,16 +66,18 @@ def worker_limit(num_workers: Any, pool: Any) -> int:
         num_workers = config.get("num_workers", None)
     if num_workers is None:
         num_workers = _explicit_limit()
+    name = "num_workers"
     if num_workers is None:
         num_workers = config.get("mars.n-workers", None)
+        name = "the setting mars.n-workers" if num_workers is not None else name
     if num_workers is None:
         num_workers = system.CPU_COUNT
     try:
         limit = operator.index(num_workers)
     except TypeError:
-        raise TypeError(f"num_workers must be a whole number of at least 1, not {num_workers!r}") from None
+        raise TypeError(f"{name} must be a whole number of at least 1, not {num_workers!r}") from None
     if limit < 1:
-        raise ValueError(f"num_workers must be at least 1, not {num_workers!r}")
+        raise ValueError(f"{name} must be at least 1, not {num_workers!r}")
     return limit
 
 

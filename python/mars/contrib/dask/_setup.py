@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-
 from dask import config
-
-from mars import _mars
 
 _OUR_FRAMES = r"mars[\\\/]contrib[\\\/]dask[\\\/]"
 
@@ -20,8 +16,3 @@ def hide_our_frames() -> None:
     shown = config.get("admin.traceback.shorten", default=None)
     if isinstance(shown, list) and _OUR_FRAMES not in shown:
         config.update_defaults({"admin": {"traceback": {"shorten": [*shown, _OUR_FRAMES]}}})
-
-
-def leave_workers_at_exit() -> None:
-    """Keep worker threads away from an interpreter that is being taken down."""
-    atexit.register(_mars.shutdown)

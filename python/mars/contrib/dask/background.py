@@ -71,10 +71,10 @@ def _begin(dsk: Any, keys: Any) -> Any:
     graph = materialize(dsk)
     objects = {key: _mars.convert(GraphKey(graph, key)) for key in flatten(keys)}
     execute(list(objects.values()), wait=False)
+    return _stand_ins(keys, objects)
 
-    def stand_ins(keys: Any) -> Any:
-        if isinstance(keys, list):
-            return tuple(map(stand_ins, keys))
-        return Task(keys, resolve, objects[keys])
 
-    return stand_ins(keys)
+def _stand_ins(keys: Any, objects: dict[Any, _mars.Object]) -> Any:
+    if isinstance(keys, list):
+        return tuple([_stand_ins(key, objects) for key in keys])
+    return Task(keys, resolve, objects[keys])

@@ -53,7 +53,7 @@ Graph = Mapping[Any, Any]
 Optimizer = Callable[[Graph, Any], Graph]
 
 
-def materialize(dsk: Any, *, stock: bool = False) -> dict[Any, Any]:
+def materialize(dsk: Any, *, stock: bool = False, joined: bool = False) -> dict[Any, Any]:
     """Turn the graph argument of a scheduler into one dict of key to task.
 
     Parameters
@@ -64,6 +64,8 @@ def materialize(dsk: Any, *, stock: bool = False) -> dict[Any, Any]:
     stock
         Take Dask's own way even where a cheaper one exists. The values are the
         same; the keys are then those that Dask's own schedulers show to callbacks.
+    joined
+        The graph will be one with others.
 
     Returns
     -------
@@ -81,10 +83,10 @@ def materialize(dsk: Any, *, stock: bool = False) -> dict[Any, Any]:
     operands = None if stock else _operands(dsk)
     if operands is None:
         return flatten_layers(dsk.__dask_graph__())
-    alone = len(operands) == 1
+    alone = len(operands) == 1 and not joined
     with gc_paused(all(_is_dask(optimizer) for _, _, optimizer in operands)):
         graphs = [_optimized(*operand, alone=alone) for operand in operands]
-        return flatten_layers(graphs[0] if alone else HighLevelGraph.merge(*graphs))
+        return flatten_layers(graphs[0] if len(graphs) == 1 else HighLevelGraph.merge(*graphs))
 
 
 def _operands(expr: Any) -> list[tuple[HighLevelGraph, Any, Optimizer | None]] | None:
