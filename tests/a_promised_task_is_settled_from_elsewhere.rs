@@ -126,8 +126,7 @@ fn it_may_be_run_again_after_a_while() {
             if task != id(1) || counted.fetch_add(1, Ordering::SeqCst) == 3 {
                 return Ok(Ran::Finished);
             }
-            let promise = later.promise();
-            mars::executor::timer::after(Duration::from_millis(1), move || promise.again());
+            later.promise().again_after(Duration::from_millis(1));
             Ok(Ran::Promised)
         })
         .allowing_runs(4);

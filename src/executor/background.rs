@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 fn relieve_later<R: Runner>(run: &Arc<Run<R>>, relief: Arc<Relief>, pause: Duration) {
     const LONGEST: Duration = Duration::from_secs(1);
     let run = Arc::downgrade(run);
-    timer::after(pause, move || {
+    let weak = run.clone();
+    let wanted = move || weak.upgrade().is_some_and(|run| !run.has_ended());
+    timer::after(pause, wanted, move || {
         let Some(run) = run.upgrade() else {
             return;
         };

@@ -16,7 +16,7 @@ pub mod pool;
 mod promise;
 mod run;
 mod runner;
-pub mod timer;
+mod timer;
 mod worker;
 
 pub use current::{in_task, is_stopped};

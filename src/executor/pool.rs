@@ -272,8 +272,8 @@ pub(super) fn regain(epoch: usize) {
     }
 }
 
-/// Lets the threads of the pool end when they have done what they have; the next
-/// run makes another pool.
+/// Lets the threads of the pool end when they have done what they have, and the one
+/// that waits for pauses if nobody wants them; the next run makes another pool.
 pub fn retire() {
     let pool = {
         let mut state = state();
@@ -283,6 +283,7 @@ pub fn retire() {
         state.pool.take()
     };
     drop(pool);
+    super::timer::forget_unwanted();
 }
 
 /// The number of threads of the present pool; 0 before the first run.

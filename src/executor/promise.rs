@@ -6,9 +6,10 @@
 
 use super::run::Run;
 use super::runner::Runner;
-use super::worker;
+use super::{timer, worker};
 use crate::graph::TaskId;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// The way to a promise for the task that is being run.
 pub struct Later<'r, R: Runner> {
@@ -58,6 +59,13 @@ impl<R: Runner> Promise<R> {
         if let Some(run) = self.run.upgrade() {
             worker::settle_promised(&run, self.task, result);
         }
+    }
+
+    /// Makes the task ready to be run once more, after a while.
+    pub fn again_after(self, pause: Duration) {
+        let run = self.run.clone();
+        let wanted = move || run.upgrade().is_some_and(|run| !run.has_ended());
+        timer::after(pause, wanted, move || self.again());
     }
 
     /// Makes the task ready to be run once more.

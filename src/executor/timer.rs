@@ -23,6 +23,8 @@ struct State {
 struct Call {
     due: Instant,
     number: u64,
+    /// Whether anybody still wants it.
+    wanted: Box<dyn Fn() -> bool + Send>,
     call: Box<dyn FnOnce() + Send>,
 }
 
@@ -53,14 +55,20 @@ pub(super) fn forget() {
 }
 
 /// Calls `call` after `delay`, on a thread of its own kind, where it must not
-/// take long. If the system gives no thread it is called here and at once.
-pub fn after(delay: Duration, call: impl FnOnce() + Send + 'static) {
+/// take long; unless it is not `wanted` any more when [`forget_unwanted`] is called. If
+/// the system gives no thread it is called here and at once.
+pub fn after(
+    delay: Duration,
+    wanted: impl Fn() -> bool + Send + 'static,
+    call: impl FnOnce() + Send + 'static,
+) {
     let mut state = STATE.lock();
     state.count += 1;
     let number = state.count;
     state.calls.push(Reverse(Call {
         due: Instant::now() + delay,
         number,
+        wanted: Box::new(wanted),
         call: Box::new(call),
     }));
     if state.waits {
@@ -78,6 +86,17 @@ pub fn after(delay: Duration, call: impl FnOnce() + Send + 'static) {
             }
         }
     }
+}
+
+/// Lets go of calls that nobody wants; the thread ends if none is left.
+pub fn forget_unwanted() {
+    let mut state = STATE.lock();
+    let calls = std::mem::take(&mut state.calls).into_vec();
+    let (kept, gone): (Vec<_>, Vec<_>) = calls.into_iter().partition(|c| (c.0.wanted)());
+    state.calls = kept.into();
+    state.changed.notify_one();
+    drop(state);
+    drop(gone);
 }
 
 fn wait() {
@@ -114,9 +133,13 @@ mod tests {
         let begin = Instant::now();
         for delay in [60, 20, 40] {
             let said = said.clone();
-            after(Duration::from_millis(delay), move || {
-                let _ = said.send((delay, begin.elapsed()));
-            });
+            after(
+                Duration::from_millis(delay),
+                || true,
+                move || {
+                    let _ = said.send((delay, begin.elapsed()));
+                },
+            );
         }
         let calls: Vec<_> = (0..3)
             .map(|_| heard.recv_timeout(Duration::from_secs(10)).unwrap())
@@ -126,9 +149,31 @@ mod tests {
             assert!(elapsed >= Duration::from_millis(delay));
         }
         // The thread has ended or is about to; another one takes the next call.
-        after(Duration::ZERO, move || {
-            let _ = said.send((0, begin.elapsed()));
-        });
+        after(
+            Duration::ZERO,
+            || true,
+            move || {
+                let _ = said.send((0, begin.elapsed()));
+            },
+        );
         assert_eq!(heard.recv_timeout(Duration::from_secs(10)).unwrap().0, 0);
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_forgotten() {
+        let (said, heard) = mpsc::channel::<()>();
+        after(
+            Duration::from_secs(3600),
+            || false,
+            move || said.send(()).unwrap(),
+        );
+        forget_unwanted();
+        // The call is gone, and with it the one who could have said anything.
+        assert!(heard.recv_timeout(Duration::from_secs(10)).is_err());
+        assert!(
+            heard
+                .try_recv()
+                .is_err_and(|e| e == mpsc::TryRecvError::Disconnected)
+        );
     }
 }

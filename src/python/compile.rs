@@ -56,8 +56,6 @@ pub(super) struct Compiler<'a, 'py> {
     /// What `mars.remote` made, met in the graph.
     pub(super) objects: &'a mut Objects<'py>,
     pub(super) programs: &'a mut Programs,
-    /// The graph: in legacy values, what equals one of its keys is that key.
-    pub(super) graph: Bound<'py, PyDict>,
     /// The results that the program at hand needs; may repeat.
     pub(super) dependencies: Vec<TaskId>,
     pub(super) pending: Vec<Pending<'py>>,
@@ -86,15 +84,14 @@ impl<'a, 'py> Compiler<'a, 'py> {
         keys: &'a mut Keys<'py>,
         objects: &'a mut Objects<'py>,
         programs: &'a mut Programs,
-        graph: &Bound<'py, PyDict>,
+        py: Python<'py>,
     ) -> Self {
         Compiler {
-            py: graph.py(),
+            py,
             dask,
             keys,
             objects,
             programs,
-            graph: graph.clone(),
             dependencies: Vec::new(),
             pending: Vec::new(),
             scopes: Scopes::default(),
@@ -104,7 +101,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
         }
     }
 
-    /// Compiles the value that `graph` has for the key numbered `task`.
+    /// Compiles the value that the graph at hand has for the key numbered `task`.
     pub(super) fn compile(
         &mut self,
         task: TaskId,
@@ -369,7 +366,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
             let converted = self.dask.convert_legacy_task.bind(self.py).call1((
                 self.py.None(),
                 value,
-                &self.graph,
+                self.keys.graph(),
             ))?;
             self.pending
                 .push(Pending::Argument(converted, Scopes::OUTER));

@@ -37,7 +37,7 @@ pub(super) fn execute<'py>(
     let inside = Inside::enter(py)?;
     let mut wanted = Wanted::new(keys)?;
     let options = options_for(limit, on_main_thread, rerun_exceptions_locally);
-    let run = prepare(py, dsk, &mut wanted, options)?;
+    let run = prepare(py, dsk, &mut wanted, observer.is_some(), options)?;
     // Signals are for the main thread, also where it helps in a nested run.
     let poll = || match on_main_thread {
         true => Python::attach(|py| py.check_signals()),
@@ -99,17 +99,20 @@ fn prepare<'py>(
     py: Python<'py>,
     dsk: &Bound<'py, PyDict>,
     wanted: &mut Wanted<'py>,
+    is_observed: bool,
     options: Options,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
-    let parsed = parse::parse(py, dsk, Objects::new(None, 0), |keys, _| {
-        wanted.number(keys)
-    })?;
+    let mut objects = Objects::new(None, 0);
+    if is_observed {
+        objects = objects.apart();
+    }
+    let parsed = parse::parse(py, dsk, objects, |keys, _| wanted.number(keys))?;
     let (scheduler, parsed) = scheduler_for(py, parsed, Held::ForCaller)?;
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
     let tracing = Tracing::current(py)?;
     let remote = (parsed.objects)
-        .map(|(store, objects)| Remote::new(py, store, objects, remote::waiting(), options.limit))
+        .map(|pending| Remote::new(py, pending, remote::waiting(), options.limit))
         .transpose()?;
     let runner = PythonRunner::new(
         parsed.programs,

@@ -4,6 +4,10 @@
 //! together with what they stand for: finding a dependency then is one look
 //! into that table, and the graph's `dict` is not asked again. Numbers are
 //! given in the order in which keys are first needed.
+//!
+//! Usually there is one graph. Dask collections that are found inside its values
+//! bring graphs of their own, in which the same key may mean something else: each
+//! graph is a [`Space`], and the numbers go on from one to the next.
 
 use super::errors;
 use super::places::Places;
@@ -15,10 +19,25 @@ use pyo3::types::PyDict;
 const UNNUMBERED: u32 = u32::MAX;
 /// In the place of a task: it is no key's, but the object's with this number.
 const OBJECT: u32 = 1 << 31;
+/// In the place of a task: it is in another space than the first; see `others`.
+const OTHER: u32 = 1 << 30;
 
-/// The keys of a graph, told apart as a Python `dict` does it: equal hash, and
-/// identical or equal.
+/// The keys of all graphs, and the tasks that they are the keys of.
 pub(super) struct Keys<'py> {
+    spaces: Vec<Space<'py>>,
+    /// The space of the task at hand.
+    current: usize,
+    /// The place of each task in the first space, or a number marked by the
+    /// constants above.
+    places: Vec<u32>,
+    /// The space and the place of tasks marked with [`OTHER`].
+    others: Vec<(usize, u32)>,
+}
+
+/// The keys of one graph, told apart as a Python `dict` does it: equal hash, and
+/// identical or equal.
+struct Space<'py> {
+    graph: Bound<'py, PyDict>,
     /// The keys of the graph, and from `values.len()` on those that it lacks.
     objects: Vec<Option<Bound<'py, PyAny>>>,
     hashes: Vec<u32>,
@@ -31,8 +50,6 @@ pub(super) struct Keys<'py> {
     last: usize,
     /// The task of each place, once it is needed.
     tasks: Vec<u32>,
-    /// The place of each task, or [`OBJECT`] and the number of one.
-    places: Vec<u32>,
 }
 
 fn hash(key: &Bound<'_, PyAny>) -> PyResult<u32> {
@@ -40,9 +57,8 @@ fn hash(key: &Bound<'_, PyAny>) -> PyResult<u32> {
     Ok((hash ^ (hash >> 32)) as u32)
 }
 
-impl<'py> Keys<'py> {
-    /// The keys of `graph`, none of them numbered yet.
-    pub(super) fn new(graph: &Bound<'py, PyDict>) -> PyResult<Self> {
+impl<'py> Space<'py> {
+    fn new(graph: &Bound<'py, PyDict>) -> PyResult<Self> {
         let size = graph.len();
         let mut objects = Vec::with_capacity(size);
         let mut values = Vec::with_capacity(size);
@@ -54,20 +70,20 @@ impl<'py> Keys<'py> {
                 values.push(Some(value));
             }
         });
-        let mut keys = Keys {
+        let mut space = Space {
+            graph: graph.clone(),
             objects: Vec::new(),
             hashes: Vec::with_capacity(size),
             table: Places::with_capacity(size),
             tasks: Vec::with_capacity(size),
             last: 0,
             values,
-            places: Vec::new(),
         };
         for key in objects.iter().flatten() {
-            keys.add(hash(key)?)?;
+            space.add(hash(key)?)?;
         }
-        keys.objects = objects;
-        Ok(keys)
+        space.objects = objects;
+        Ok(space)
     }
 
     /// Makes room for one more key, and returns its place.
@@ -106,34 +122,71 @@ impl<'py> Keys<'py> {
         self.last = place.unwrap_or(self.last);
         Ok(place)
     }
+}
 
-    /// The number of `key`, which is the next one if nothing needed it before.
+impl<'py> Keys<'py> {
+    /// The keys of `graph`, none of them numbered yet.
+    pub(super) fn new(graph: &Bound<'py, PyDict>) -> PyResult<Self> {
+        Ok(Keys {
+            spaces: vec![Space::new(graph)?],
+            current: 0,
+            places: Vec::new(),
+            others: Vec::new(),
+        })
+    }
+
+    /// Adds another graph, and makes it the one at hand.
+    pub(super) fn add_graph(&mut self, graph: &Bound<'py, PyDict>) -> PyResult<()> {
+        self.spaces.push(Space::new(graph)?);
+        self.current = self.spaces.len() - 1;
+        Ok(())
+    }
+
+    /// The graph at hand: in legacy values, what equals one of its keys is that key.
+    pub(super) fn graph(&self) -> &Bound<'py, PyDict> {
+        &self.spaces[self.current].graph
+    }
+
+    /// The number of `key` in the graph at hand, which is the next one if nothing
+    /// needed it before.
     pub(super) fn number(&mut self, key: &Bound<'py, PyAny>) -> PyResult<TaskId> {
         let hash = hash(key)?;
-        let place = match self.find(key, hash)? {
+        let space = &mut self.spaces[self.current];
+        let place = match space.find(key, hash)? {
             Some(place) => place,
             None => {
-                self.objects.push(Some(key.clone()));
-                self.add(hash)?
+                space.objects.push(Some(key.clone()));
+                space.add(hash)?
             }
         };
         self.number_place(place)
     }
 
-    /// The number of `key` if the graph has it.
+    /// The number of `key` if the graph at hand has it.
     pub(super) fn number_if_key(&mut self, key: &Bound<'py, PyAny>) -> PyResult<Option<TaskId>> {
-        match self.find(key, hash(key)?)? {
-            Some(place) if place < self.values.len() => self.number_place(place).map(Some),
+        let space = &mut self.spaces[self.current];
+        match space.find(key, hash(key)?)? {
+            Some(place) if place < space.values.len() => self.number_place(place).map(Some),
             _ => Ok(None),
         }
     }
 
     fn number_place(&mut self, place: usize) -> PyResult<TaskId> {
-        if self.tasks[place] == UNNUMBERED {
-            self.tasks[place] = self.places.len() as u32;
-            self.places.push(place as u32);
+        let space = &mut self.spaces[self.current];
+        if space.tasks[place] == UNNUMBERED {
+            let task = self.places.len();
+            if task >= TaskId::MAX_TASKS {
+                return Err(errors::too_large(GraphError::TooLarge));
+            }
+            space.tasks[place] = task as u32;
+            if self.current == 0 {
+                self.places.push(place as u32);
+            } else {
+                self.places.push(OTHER | self.others.len() as u32);
+                self.others.push((self.current, place as u32));
+            }
         }
-        Ok(TaskId::new(self.tasks[place] as usize))
+        Ok(TaskId::new(self.spaces[self.current].tasks[place] as usize))
     }
 
     /// The next number, for a task that has no key: that of object `object`.
@@ -157,26 +210,40 @@ impl<'py> Keys<'py> {
         self.places.len()
     }
 
-    /// The key of `task`; None if it has none.
-    pub(super) fn get(&self, task: TaskId) -> Option<&Bound<'py, PyAny>> {
-        self.objects
-            .get(self.places[task.index()] as usize)?
-            .as_ref()
+    /// The space and the place of a task that has a key.
+    #[inline]
+    fn place(&self, task: TaskId) -> Option<(usize, usize)> {
+        let place = self.places[task.index()];
+        if place & OBJECT != 0 {
+            None
+        } else if place & OTHER != 0 {
+            let (space, place) = self.others[(place & !OTHER) as usize];
+            Some((space, place as usize))
+        } else {
+            Some((0, place as usize))
+        }
     }
 
-    /// Takes what the graph has for the key of `task`.
+    /// The key of `task`; None if it has none.
+    pub(super) fn get(&self, task: TaskId) -> Option<&Bound<'py, PyAny>> {
+        let (space, place) = self.place(task)?;
+        self.spaces[space].objects[place].as_ref()
+    }
+
+    /// Takes what the graph of `task` has for its key; that graph is at hand then.
     pub(super) fn take_value(&mut self, task: TaskId) -> Option<Bound<'py, PyAny>> {
-        let place = self.places[task.index()] as usize;
-        self.values.get_mut(place)?.take()
+        let (space, place) = self.place(task)?;
+        self.current = space;
+        self.spaces[space].values.get_mut(place)?.take()
     }
 
     /// The needed keys, by number; None, Python's, for tasks that have none.
     pub(super) fn into_needed(mut self, py: Python<'py>) -> Vec<Py<PyAny>> {
-        (self.places.iter())
-            .map(|&place| {
-                let key = self.objects.get_mut(place as usize);
-                key.and_then(Option::take)
-                    .map_or_else(|| py.None(), Bound::unbind)
+        (0..self.places.len())
+            .map(|task| {
+                let key = self.place(TaskId::new(task));
+                let key = key.and_then(|(space, place)| self.spaces[space].objects[place].take());
+                key.map_or_else(|| py.None(), Bound::unbind)
             })
             .collect()
     }

@@ -9,7 +9,7 @@ use super::dask::Dask;
 use super::errors;
 use super::keys::Keys;
 use super::program::Programs;
-use super::remote::{Objects, Pending, Store, compile_object};
+use super::remote::{Objects, PendingObjects, compile_object};
 use crate::graph::{GraphBuilder, TaskId};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -28,9 +28,8 @@ pub(super) struct Parsed {
     pub(super) known: Vec<(TaskId, Py<PyAny>)>,
     /// The tasks whose results the caller asked for.
     pub(super) requested: Vec<TaskId>,
-    /// By task, the objects of `mars.remote` that are to be run, if there are any,
-    /// and where their results go.
-    pub(super) objects: Option<(Py<Store>, Pending)>,
+    /// The objects of `mars.remote` that are to be run, if there are any.
+    pub(super) objects: Option<PendingObjects>,
 }
 
 /// Parses what is needed of `dsk` for the tasks that `ask` numbers.
@@ -50,7 +49,7 @@ pub(super) fn parse<'py>(
     let mut missing = Vec::new();
     let requested = ask(&mut keys, &mut objects)?;
 
-    let mut compiler = Compiler::new(Dask::get(py)?, &mut keys, &mut objects, &mut programs, dsk);
+    let mut compiler = Compiler::new(Dask::get(py)?, &mut keys, &mut objects, &mut programs, py);
     let mut next = 0;
     while next < compiler.keys.len() {
         let task = TaskId::new(next);

@@ -53,28 +53,22 @@ pub(super) fn prepare<'py>(
             "the session has stopped: execute in another one",
         ));
     }
-    let mut claims = plan::Claims::new(store.clone());
-    let (parsed, pending) = plan::plan(py, objects, store, &mut claims)?;
+    let parsed = plan::plan(py, objects, store)?;
     // Nothing is held for the caller: results are kept by the objects.
     let (scheduler, parsed) = scheduler_for(py, parsed, Held::ByObjects)?;
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
     let tracing = Tracing::current(py)?;
-    let mut remote = Remote::new(
-        py,
-        store.clone().unbind(),
-        pending,
-        waited_by,
-        options.limit,
-    )?;
-    remote.hold(claims.into_objects());
+    let remote = (parsed.objects)
+        .map(|pending| Remote::new(py, pending, waited_by, options.limit))
+        .transpose()?;
     let runner = PythonRunner::new(
         parsed.programs,
         parsed.keys,
         parsed.known,
         context.unbind(),
         tracing,
-        Some(remote),
+        remote,
     );
     let run = Run::new(scheduler, runner, options);
     store.get().adopt(&run);

@@ -38,7 +38,7 @@ mod waits;
 
 pub(super) use current::waiting;
 pub(super) use object::Object;
-pub(super) use plan::{Objects, Pending, compile_object, is_object};
+pub(super) use plan::{Objects, PendingObjects, compile_object, is_object};
 pub(super) use run::{Remote, run};
 pub(super) use store::Store;
 

@@ -2,8 +2,9 @@
 //!
 //! An object that has a result in the session is known, and nothing behind it is
 //! looked at. The Dask collections that are needed are turned into one graph, as
-//! `dask.compute` would for all of them together, and it joins the one of the objects:
-//! see [`joint_graph`].
+//! `dask.compute` would for all of them together, and it joins the one of the objects.
+//! Collections that are found only inside that graph, in an argument of an object in
+//! one of its tasks, join it too, each with keys of its own.
 
 use super::super::compile::{Compiled, Compiler};
 use super::super::errors;
@@ -23,8 +24,15 @@ use std::collections::{HashMap, HashSet};
 /// Signals are looked for after this many tasks.
 const CHECK_SIGNALS_EVERY: usize = 1 << 16;
 
-/// By task, the object that it has to run, if it has one.
-pub(crate) type Pending = Vec<Option<Py<Object>>>;
+/// The objects that a run has to run.
+pub(crate) struct PendingObjects {
+    /// Where their results go.
+    pub(super) store: Py<Store>,
+    /// By task, the object that it has to run, if it has one.
+    pub(super) by_task: Vec<Option<Py<Object>>>,
+    /// Those of them whose Dask collections are part of the graph.
+    pub(super) claims: Claims,
+}
 
 /// The objects of one graph, each with its task.
 pub(crate) struct Objects<'py> {
@@ -34,6 +42,9 @@ pub(crate) struct Objects<'py> {
     tasks: Vec<TaskId>,
     /// The keys of collections whose graph is part of this one.
     joint: HashMap<usize, Bound<'py, PyAny>>,
+    claims: Claims,
+    /// Collections that are found later join the graph as well.
+    joins: bool,
 }
 
 fn hash(object: &Bound<'_, Object>) -> u32 {
@@ -56,7 +67,17 @@ impl<'py> Objects<'py> {
             objects: Vec::with_capacity(expected),
             tasks: Vec::with_capacity(expected),
             joint: HashMap::new(),
+            claims: Claims::default(),
+            joins: true,
         }
+    }
+
+    /// Leaves collections that are found inside the graph to runs of their own: who
+    /// is told of the tasks by their keys could not tell equal keys apart.
+    #[must_use]
+    pub(crate) fn apart(mut self) -> Self {
+        self.joins = false;
+        self
     }
 
     fn store(&mut self, py: Python<'py>) -> PyResult<Bound<'py, Store>> {
@@ -99,13 +120,12 @@ impl<'py> Objects<'py> {
         self.number(object, |place| keys.number_object(place))
     }
 
-    /// By task, the objects that have to be run; `tasks` is how many tasks there
-    /// are. Their keys are put among `keys`.
+    /// The objects that have to be run. Their keys are put among `keys`.
     pub(crate) fn into_pending(
         self,
         keys: &mut [Py<PyAny>],
         known: &[(TaskId, Py<PyAny>)],
-    ) -> PyResult<Option<(Py<Store>, Pending)>> {
+    ) -> PyResult<Option<PendingObjects>> {
         let Some(store) = self.store else {
             return Ok(None);
         };
@@ -113,15 +133,19 @@ impl<'py> Objects<'py> {
             return Ok(None);
         }
         let known: HashSet<TaskId> = known.iter().map(|(task, _)| *task).collect();
-        let mut pending: Pending = keys.iter().map(|_| None).collect();
+        let mut by_task: Vec<_> = keys.iter().map(|_| None).collect();
         for (object, task) in self.objects.into_iter().zip(self.tasks) {
             let key = object.get().hex_key().into_pyobject(object.py())?;
             keys[task.index()] = key.into_any().unbind();
             if !known.contains(&task) {
-                pending[task.index()] = Some(object.unbind());
+                by_task[task.index()] = Some(object.unbind());
             }
         }
-        Ok(Some((store.unbind(), pending)))
+        Ok(Some(PendingObjects {
+            store: store.unbind(),
+            by_task,
+            claims: self.claims,
+        }))
     }
 }
 
@@ -136,10 +160,16 @@ pub(crate) fn compile_object<'py>(
     compiler.dependencies.clear();
     if let Some(key) = compiler.objects.joint.get(&(object.as_ptr() as usize)) {
         let key = key.clone();
-        let task = compiler.keys.number(&key)?;
-        compiler.dependencies.push(task);
-        compiler.programs.push(Op::Slot(task));
-        return Ok(Compiled::Program);
+        return alias(compiler, &key);
+    }
+    if compiler.objects.joins
+        && let Some(collection) = object.get().collection(py)
+        && object.get().claim_for_run(&store)
+    {
+        compiler.objects.claims.add(&store, &object);
+        let (dsk, keys) = joint_graph(py, vec![collection])?;
+        compiler.keys.add_graph(&dsk)?;
+        return alias(compiler, &keys[0]);
     }
     let (keys, objects) = (&mut *compiler.keys, &mut *compiler.objects);
     let known = emit(
@@ -150,6 +180,14 @@ pub(crate) fn compile_object<'py>(
         |object| objects.number_among(object, keys),
     )?;
     Ok(known.map_or(Compiled::Program, Compiled::Known))
+}
+
+/// The value is that of `key` in the graph at hand.
+fn alias<'py>(compiler: &mut Compiler<'_, 'py>, key: &Bound<'py, PyAny>) -> PyResult<Compiled> {
+    let task = compiler.keys.number(key)?;
+    compiler.dependencies.push(task);
+    compiler.programs.push(Op::Slot(task));
+    Ok(Compiled::Program)
 }
 
 /// Writes the program of `object` and collects its dependencies; or gives its
@@ -194,29 +232,28 @@ fn emit<'py>(
     }
 }
 
-/// The graph of what `requested` need in the session of `store`. Objects whose
-/// Dask collections are part of it are claimed and added to `claims`.
+/// The graph of what `requested` need in the session of `store`.
 pub(super) fn plan<'py>(
     py: Python<'py>,
     requested: &[Bound<'py, Object>],
     store: &Bound<'py, Store>,
-    claims: &mut Claims<'py>,
-) -> PyResult<(Parsed, Pending)> {
+) -> PyResult<Parsed> {
     let mut objects = Objects::new(Some(store.clone()), requested.len());
     if requested.iter().any(|o| o.get().reaches_collection) {
-        claims.claim_collections(py, requested)?;
+        objects.claim_collections(py, requested, store)?;
     }
-    if let Some(dsk) = joint_graph(py, claims, &mut objects.joint)? {
-        let mut parsed = parse::parse(py, &dsk, objects, |keys, objects| {
+    if !objects.claims.objects.is_empty() {
+        let claimed = objects.claims.objects.iter();
+        let collections = claimed.filter_map(|object| object.get().collection(py));
+        let (dsk, keys) = joint_graph(py, collections.collect())?;
+        let claimed = objects.claims.objects.iter();
+        let claimed = claimed.map(|object| object.as_ptr() as usize);
+        objects.joint = claimed.zip(keys).collect();
+        return parse::parse(py, &dsk, objects, |keys, objects| {
             (requested.iter())
                 .map(|object| objects.number_among(object, keys))
                 .collect()
-        })?;
-        let pending = parsed.objects.take();
-        return Ok((
-            parsed,
-            pending.map_or_else(Vec::new, |(_, pending)| pending),
-        ));
+        });
     }
     let mut graph = GraphBuilder::new();
     let mut programs = Programs::new();
@@ -244,22 +281,25 @@ pub(super) fn plan<'py>(
         }
     }
     programs.shrink();
-    let mut pending: Vec<_> = (objects.objects.into_iter())
+    let mut by_task: Vec<_> = (objects.objects.into_iter())
         .map(|object| Some(object.unbind()))
         .collect();
     for (task, _) in &known {
-        pending[task.index()] = None;
+        by_task[task.index()] = None;
     }
     let none = py.None();
-    let parsed = Parsed {
+    Ok(Parsed {
         graph,
         programs,
-        keys: pending.iter().map(|_| none.clone_ref(py)).collect(),
+        keys: by_task.iter().map(|_| none.clone_ref(py)).collect(),
         known,
         requested: tasks,
-        objects: None,
-    };
-    Ok((parsed, pending))
+        objects: Some(PendingObjects {
+            store: store.clone().unbind(),
+            by_task,
+            claims: objects.claims,
+        }),
+    })
 }
 
 fn numbered(place: usize) -> PyResult<TaskId> {
@@ -269,39 +309,27 @@ fn numbered(place: usize) -> PyResult<TaskId> {
     Ok(TaskId::new(place))
 }
 
-/// Objects that are claimed for a run which is being planned; given up with it.
-pub(super) struct Claims<'py> {
-    store: Bound<'py, Store>,
-    objects: Vec<Bound<'py, Object>>,
-}
-
-impl<'py> Claims<'py> {
-    pub(super) fn new(store: Bound<'py, Store>) -> Self {
-        Claims {
-            store,
-            objects: Vec::new(),
-        }
-    }
-
+impl<'py> Objects<'py> {
     /// Claims all collections that `requested` need, but for those that have a value
     /// and those that another run computes: they are waited for when their turn comes.
     fn claim_collections(
         &mut self,
         py: Python<'py>,
         requested: &[Bound<'py, Object>],
+        store: &Bound<'py, Store>,
     ) -> PyResult<()> {
         let mut seen: HashSet<usize> = HashSet::new();
         let mut pending: Vec<Bound<'py, Object>> = requested.iter().rev().cloned().collect();
         while let Some(object) = pending.pop() {
             if !object.get().reaches_collection
                 || !seen.insert(object.as_ptr() as usize)
-                || object.get().is_finished(&self.store)
+                || object.get().is_finished(store)
             {
                 continue;
             }
             if object.get().collection(py).is_some() {
-                if object.get().claim_for_run(&self.store) {
-                    self.objects.push(object);
+                if object.get().claim_for_run(store) {
+                    self.claims.add(store, &object);
                 }
                 continue;
             }
@@ -315,42 +343,47 @@ impl<'py> Claims<'py> {
         }
         Ok(())
     }
+}
+
+/// Objects that are claimed for a run which is being planned; given up with it.
+#[derive(Default)]
+pub(super) struct Claims {
+    store: Option<Py<Store>>,
+    objects: Vec<Py<Object>>,
+}
+
+impl Claims {
+    fn add(&mut self, store: &Bound<'_, Store>, object: &Bound<'_, Object>) {
+        self.store.get_or_insert_with(|| store.clone().unbind());
+        self.objects.push(object.clone().unbind());
+    }
 
     /// Hands the claims over to the run.
-    pub(super) fn into_objects(mut self) -> Vec<Bound<'py, Object>> {
+    pub(super) fn take(&mut self) -> Vec<Py<Object>> {
         std::mem::take(&mut self.objects)
     }
 }
 
-impl Drop for Claims<'_> {
+impl Drop for Claims {
     fn drop(&mut self) {
-        for object in self.objects.drain(..) {
-            let waiters = object.get().give_up(&self.store);
-            waiters.into_iter().for_each(Waiter::try_itself);
-        }
+        let Some(store) = &self.store else {
+            return;
+        };
+        Python::attach(|py| {
+            for object in self.objects.drain(..) {
+                let waiters = object.get().give_up(store.bind(py));
+                waiters.into_iter().for_each(Waiter::try_itself);
+            }
+        });
     }
 }
 
-/// One graph of all the Dask collections that are claimed, and in `joint` the key of
-/// each. None if there is none to compute.
-///
-/// A collection that is found only later, in an argument of an object that is
-/// itself inside a Dask graph, is computed by a run of its own.
+/// One graph of Dask collections, and the key of the value of each.
 fn joint_graph<'py>(
     py: Python<'py>,
-    claims: &Claims<'py>,
-    joint: &mut HashMap<usize, Bound<'py, PyAny>>,
-) -> PyResult<Option<Bound<'py, PyDict>>> {
-    if claims.objects.is_empty() {
-        return Ok(None);
-    }
-    let collections = (claims.objects.iter()).filter_map(|object| object.get().collection(py));
-    let collections = PyList::new(py, collections.collect::<Vec<_>>())?;
-    let (dsk, keys): (Bound<'py, PyDict>, Vec<Bound<'py, PyAny>>) = (py
-        .import("mars.contrib.dask._convert")?)
-    .call_method1(intern!(py, "joint_graph"), (collections,))?
-    .extract()?;
-    let objects = claims.objects.iter().map(|object| object.as_ptr() as usize);
-    joint.extend(objects.zip(keys));
-    Ok(Some(dsk))
+    collections: Vec<Py<PyAny>>,
+) -> PyResult<(Bound<'py, PyDict>, Vec<Bound<'py, PyAny>>)> {
+    (py.import("mars.contrib.dask._convert")?)
+        .call_method1(intern!(py, "joint_graph"), (PyList::new(py, collections)?,))?
+        .extract()
 }

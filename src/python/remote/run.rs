@@ -6,13 +6,13 @@ use super::capture::Covered;
 use super::current;
 use super::execution;
 use super::object::{Claim, Object, Retry, Standing, Waiter};
-use super::plan::Pending;
+use super::plan::PendingObjects;
 use super::python_side::PythonSide;
 use super::spawning;
 use super::store::Store;
 use super::tracking::{is_scalar, track};
 use super::waits::{Ticket, WaitedBy};
-use crate::executor::{self, Ended, Later, Promise, Ran, Run, timer};
+use crate::executor::{self, Ended, Later, Promise, Ran, Run};
 use crate::graph::TaskId;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::ffi::PyObject;
@@ -47,42 +47,36 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// `objects` has an entry for every task.
     pub(in crate::python) fn new(
         py: Python<'_>,
-        store: Py<Store>,
-        objects: Pending,
+        mut pending: PendingObjects,
         waited_by: WaitedBy,
         limit: usize,
     ) -> PyResult<Self> {
-        let objects = objects.into_iter().map(|object| {
+        // From here on until `end`.
+        let capture = interpreter_call::call(py, &PythonSide::get(py)?.begin_capture, &[])?;
+        let held: HashMap<_, _> = (pending.claims.take().into_iter())
+            .map(|object| (object.as_ptr() as usize, object))
+            .collect();
+        // Who waits for these waits for the run.
+        waited_by.add(held.keys().copied());
+        let objects = pending.by_task.into_iter().map(|object| {
             AtomicPtr::new(object.map_or(ptr::null_mut(), |object| object.into_ptr()))
         });
         Ok(Remote {
-            store,
+            store: pending.store,
             objects: objects.collect(),
-            held: Mutex::default(),
-            holds: false,
+            holds: !held.is_empty(),
+            held: Mutex::new(held),
             attempts: Mutex::default(),
             waited_by,
             limit,
-            capture: Mutex::new(Some(
-                interpreter_call::call(py, &PythonSide::get(py)?.begin_capture, &[])?.unbind(),
-            )),
+            capture: Mutex::new(Some(capture.unbind())),
         })
     }
 
     pub(in crate::python) fn store(&self) -> &Store {
         self.store.get()
-    }
-
-    /// Takes over claims, which their tasks make use of.
-    pub(super) fn hold(&mut self, objects: Vec<Bound<'_, Object>>) {
-        self.waited_by
-            .add(objects.iter().map(|object| object.as_ptr() as usize));
-        self.holds = !objects.is_empty();
-        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
-        held.extend((objects.into_iter()).map(|o| (o.as_ptr() as usize, o.unbind())));
     }
 
     /// Whether `object` is claimed already, for its task to run.
@@ -331,8 +325,7 @@ fn failed(
         error.write_unraisable(py, Some(object));
     }
     waiters.into_iter().for_each(Waiter::try_itself);
-    let promise = later.promise();
-    timer::after(pause, move || promise.again());
+    later.promise().again_after(pause);
     Ok(Ran::Promised)
 }
 
