@@ -4,7 +4,7 @@ use super::errors;
 use super::eval;
 use super::program::Programs;
 use super::remote::{self, Remote};
-use super::threads::{self, interpreter_call};
+use super::threads::{self, Inside, interpreter_call};
 use super::tracing::Tracing;
 use crate::executor::{Later, Ran, Runner};
 use crate::graph::TaskId;
@@ -190,7 +190,7 @@ impl Drop for PythonRunner {
             return;
         }
         // The last one to leave a run need not be attached.
-        Python::attach(|py| {
+        Inside::again(|py, _| {
             if let Some(remote) = &self.remote {
                 remote.clear(py);
             }

@@ -177,6 +177,10 @@ impl Inside {
         if may_attach() {
             return Ok(inside);
         }
+        if is_worker() {
+            drop(inside);
+            park_detached();
+        }
         let thread = (py.import("threading")?).call_method0("current_thread")?;
         if !thread.getattr("daemon")?.is_truthy()? {
             return Err(PyRuntimeError::new_err(
@@ -208,6 +212,14 @@ impl Inside {
         }
     }
 
+    /// Calls `work`, which runs a task, attached; the exit does not wait for it.
+    pub(super) fn while_outside<T>(&self, work: impl FnOnce() -> T) -> T {
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+        let value = work();
+        Self::come_back();
+        value
+    }
+
     /// Calls a function of Python's that may take long; the exit does not wait for it.
     pub(super) fn call<'py>(
         &self,
@@ -215,10 +227,7 @@ impl Inside {
         callable: &Py<PyAny>,
         args: &[&Bound<'py, PyAny>],
     ) -> PyResult<Bound<'py, PyAny>> {
-        INSIDE.fetch_sub(1, Ordering::SeqCst);
-        let value = interpreter_call::call(py, callable, args);
-        Self::come_back();
-        value
+        self.while_outside(|| interpreter_call::call(py, callable, args))
     }
 
     /// Calls `work` inside, on a thread that is outside.
@@ -254,14 +263,14 @@ pub(super) fn shutdown(py: Python<'_>) {
 
 /// The number of worker threads; 0 before the first computation that needed one.
 #[pyfunction]
-pub(super) fn pool_size(py: Python<'_>) -> usize {
-    py.detach(pool::size)
+pub(super) fn pool_size() -> usize {
+    pool::size()
 }
 
 /// Lets idle worker threads end, and busy ones when they have done what they have.
 #[pyfunction]
-pub(super) fn retire_pool(py: Python<'_>) {
-    py.detach(pool::retire);
+pub(super) fn retire_pool() {
+    pool::retire(); // waits for nobody
 }
 
 /// Calls into the interpreter that may come back to a dead one.

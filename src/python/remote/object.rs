@@ -1,6 +1,7 @@
 //! The handle of a lazy call.
 
 use super::super::runner::PythonRunner;
+use super::super::threads::interpreter_call;
 use super::drops::drop_flat;
 use super::key::Key;
 use super::python_side::PythonSide;
@@ -15,7 +16,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyBool, PyString, PyWeakrefReference};
 use smallvec::SmallVec;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -456,7 +457,7 @@ fn in_python<'py>(
     let arguments: SmallVec<[_; 4]> = std::iter::once(slf.as_any())
         .chain(rest.iter().copied())
         .collect();
-    function.call1(PyTuple::new(py, arguments)?)
+    interpreter_call::call(py, function.as_unbound(), &arguments)
 }
 
 #[pymethods]

@@ -217,6 +217,7 @@ pub(in crate::python) fn run(
     later: &Later<'_, PythonRunner>,
 ) -> PyResult<Ran> {
     let py = object.py();
+    let outer = Inside::enter(py)?;
     let store = remote.store.bind(py).clone();
     let on = object.as_ptr() as usize;
     let claim = if remote.take_claim(&object) {
@@ -249,7 +250,7 @@ pub(in crate::python) fn run(
     let result = {
         let covered = Covered::now(py)?;
         let inside = current::Inside::enter(object.as_unbound(), &remote.waited_by);
-        let result = runner.run_program(py, task);
+        let result = outer.while_outside(|| runner.run_program(py, task));
         drop(inside);
         covered.end(py);
         result

@@ -8,6 +8,7 @@
 
 use super::super::errors;
 use super::super::program::{Op, take_last_loads};
+use super::super::threads::interpreter_call;
 use super::object::Object;
 use super::python_side::PythonSide;
 use super::tracking::{is_open_function, is_scalar, is_tracked};
@@ -193,8 +194,8 @@ impl<'py> Writer<'py> {
             Gather::Op(op) => self.emit(op),
             Gather::Rebuild { hollow, items } => {
                 let python_side = PythonSide::get(self.py)?;
-                let empty = python_side.hollow.call1(self.py, (&container,))?;
-                self.template.constants[hollow] = empty;
+                let empty = interpreter_call::call(self.py, &python_side.hollow, &[&container])?;
+                self.template.constants[hollow] = empty.unbind();
                 self.emit(Op::List(items));
                 self.emit(Op::Call(2));
             }
@@ -272,7 +273,7 @@ impl<'py> Writer<'py> {
         } else if is_collection(&value)? {
             let module = self.py.import("mars.contrib.dask")?;
             let convert = module.getattr(intern!(self.py, "convert_dask_collection"))?;
-            let object = convert.call1((&value,))?;
+            let object = interpreter_call::call(self.py, convert.as_unbound(), &[&value])?;
             let place = self.dependency(object.cast_exact::<Object>()?);
             self.meet(value, Met::Dependency(place));
         } else if is_other_container(&value) {
@@ -333,7 +334,7 @@ impl<'py> Writer<'py> {
         pending: &mut Vec<Pending<'py>>,
     ) -> PyResult<()> {
         let python_side = PythonSide::get(self.py)?;
-        let items = python_side.items.bind(self.py).call1((&value,))?;
+        let items = interpreter_call::call(self.py, &python_side.items, &[&value])?;
         let items: Vec<_> = items.cast_into::<PyList>()?.iter().collect();
         // An executable tuple arrives as its values even where there is nothing to execute.
         let is_executable = value.is_instance(python_side.executable_tuple.bind(self.py))?;
