@@ -4,9 +4,9 @@
 //! which the data takes them:
 //!
 //! ```text
-//! dict / HighLevelGraph / Expr
-//!         │ python::parse   each Python object is touched once
-//!         ▼
+//! dict / HighLevelGraph / Expr        mars.remote objects
+//!         │ python::parse                    │ python::remote::plan
+//!         ▼   each Python object is touched once
 //! graph        dense TaskId, dependencies and dependents; cycles refused
 //!         ▼
 //! order        a rank for every task: finish what was begun, release soonest

@@ -482,7 +482,7 @@ def test_stopped_session_lets_all_who_wait_go(gate: Gate):
         session.stop()
 
     waited, _ = side_by_side(wait, stop)
-    assert isinstance(waited, (concurrent.futures.CancelledError, ValueError))  # the latter if it came too late to begin
+    assert isinstance(waited, (concurrent.futures.CancelledError, ValueError))  # too late to begin
     assert "stopped" in str(waited)
     with pytest.raises(concurrent.futures.CancelledError):
         background.result(WITHIN)

@@ -12,8 +12,7 @@ from typing import Any
 
 import dask
 import pytest
-from conftest import pool_threads
-from support import SOON, eventually, inc
+from support import SOON, eventually, inc, run_well
 
 import mars
 import mars.remote as mr
@@ -638,15 +637,29 @@ def test_session_shows_what_it_is():
 
 
 def test_stopping_lets_threads_end():
-    """A thread that the largest pool does not need would stay for good otherwise."""
-    inside = Concurrency(6)
-    session = mars.new_session(n_workers=6, default=False)
-    session.execute([mr.spawn(inside) for _ in range(6)])
-    assert pool_threads() >= 5
-    session.stop()
-    assert eventually(lambda: pool_threads() == 0)
-    with mars.new_session(n_workers=2, default=False) as again:
-        assert again.execute([mr.spawn(inc, args=(i,)) for i in range(4)]).fetch() == [1, 2, 3, 4]
+    """In a process of its own: threads that libraries have started from a worker have its name too."""
+    said = run_well(
+        """
+        import mars, mars.remote as mr
+        from pathlib import Path
+        def workers():
+            names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+            return sum(name.startswith("mars") for name in names)
+        barrier = threading.Barrier(5)
+        session = mars.new_session(n_workers=5, default=False)
+        session.execute([mr.spawn(barrier.wait, args=10) for _ in range(5)])
+        say(workers())
+        session.stop()
+        deadline = time.monotonic() + 10
+        while workers() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        say(workers())
+        with mars.new_session(n_workers=2, default=False) as again:
+            say(again.execute([mr.spawn(abs, args=i) for i in range(4)]).fetch())
+        """
+    )
+    assert int(said[0]) >= 5
+    assert said[1:] == ["0", "[0, 1, 2, 3]"]
 
 
 class Held:

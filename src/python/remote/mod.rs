@@ -3,29 +3,31 @@
 //! ```text
 //! spawn(func, args)        template   finds the objects in the arguments
 //!         ▼
-//! Object                   object     a handle: the call, or its result in a session
+//! Object                   object     a handle: the call, and where it stands in sessions
 //!         ▼ execute
 //! plan                     the objects that have no result yet become the tasks of a graph
 //!         ▼
-//! run                      each task claims its object, calls, and keeps the result
+//! run                      each task claims its object (claim), calls, and keeps the result
 //!         ▼
 //! Store                    store      the results of one session
 //! ```
 //!
 //! What holds always:
 //!
-//! * an object is claimed by at most one task at a time, and only while its
-//!   function runs or the object that it returned does: so it runs once, and
-//!   whoever else wants it is told the outcome;
+//! * an object is claimed by at most one task at a time, while its function runs or
+//!   the object that it returned does, and that of a Dask collection by one run: so
+//!   it runs once, and whoever else wants it is told the outcome;
 //! * an object that has a result holds no other object alive;
 //! * no lock of an object or a store is held while Python code may run, nor
 //!   taken by a thread that is not attached.
 
 mod capture;
+mod claim;
 mod current;
 mod drops;
 mod execution;
 mod key;
+mod methods;
 mod object;
 mod plan;
 mod python_side;

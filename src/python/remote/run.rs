@@ -3,9 +3,10 @@
 use super::super::runner::PythonRunner;
 use super::super::threads::{Inside, interpreter_call};
 use super::capture::Covered;
+use super::claim::{Claim, Standing, Waiter};
 use super::current;
 use super::execution;
-use super::object::{Claim, Object, Retry, Standing, Waiter};
+use super::object::{Object, Retry};
 use super::plan::PendingObjects;
 use super::python_side::PythonSide;
 use super::spawning;
