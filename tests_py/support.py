@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 # A bound on things that happen at once: far above what a loaded machine needs, far below what the tasks would take.
 SOON = 15.0
 
@@ -22,6 +24,16 @@ def inc(x: int) -> int:
 
 def add(x: int, y: int) -> int:
     return x + y
+
+
+def gil_is_on() -> bool:
+    """Whether only one thread at a time runs Python."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+#: Without a GIL an object that another thread lets go of is freed by the thread that made it, and a main thread
+#: that waits runs Python only now and then.
+waits_for_the_maker = pytest.mark.skipif(not gil_is_on(), reason="without a GIL results go some 50 ms later")
 
 
 def eventually(condition: Callable[[], bool], within: float = 5.0) -> bool:

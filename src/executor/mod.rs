@@ -25,3 +25,10 @@ pub use promise::{Later, Promise};
 pub use run::{Caller, Ended, Options, Run};
 pub use runner::{Ran, Runner};
 pub use worker::anybody_works;
+
+/// Makes what threads would otherwise make when they first need it, where a child forked
+/// meanwhile would find it locked for ever. To be called before there are threads.
+pub fn prepare() {
+    fork::forget_in_children();
+    pool::usual_size();
+}

@@ -2,6 +2,7 @@
 
 use super::background::{self, Background};
 use super::current::{self, Stop, Working};
+use super::fork;
 use super::observed::Gate;
 use super::pool::{self, Blocked};
 use super::promise::Later;
@@ -64,6 +65,8 @@ pub enum Ended<E> {
 /// One computation.
 pub struct Run<R: Runner> {
     runner: R,
+    /// The process that it belongs to: see [`fork::generation`].
+    generation: u32,
     options: Options,
     progress: Mutex<Progress<R::Error>>,
     /// The caller waits here.
@@ -132,6 +135,7 @@ impl<R: Runner> Run<R> {
     pub fn new(scheduler: Scheduler, runner: R, options: Options) -> Arc<Self> {
         Arc::new(Run {
             runner,
+            generation: fork::generation(),
             options,
             progress: Mutex::new(Progress {
                 scheduler,
@@ -422,6 +426,10 @@ impl<R: Runner> Run<R> {
 
 impl<R: Runner> Stop for Run<R> {
     fn stop(&self) {
+        // A run of a parent process stands still here, perhaps with its locks held.
+        if self.generation != fork::generation() {
+            return;
+        }
         let stopped = {
             let progress = &mut *self.lock();
             progress.scheduler.stop(&mut progress.leftover);

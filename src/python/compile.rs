@@ -13,9 +13,9 @@ use super::program::{Mark, Op, Programs, take_last_loads};
 use super::remote::{Object, Objects, is_object};
 use super::subgraph::{Binding, Scopes};
 use crate::graph::TaskId;
+use crate::python::once::intern;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType,

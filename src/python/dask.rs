@@ -1,7 +1,7 @@
 //! The types of Dask's graph nodes, imported once.
 
+use crate::python::once::Once;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 /// What `dask._task_spec` calls its nodes.
@@ -19,7 +19,7 @@ pub(super) struct Dask {
     pub(super) convert_legacy_task: Py<PyAny>,
 }
 
-static DASK: PyOnceLock<Dask> = PyOnceLock::new();
+static DASK: Once<Dask> = Once::new();
 
 impl Dask {
     /// The types, imported at the first call.

@@ -2,10 +2,10 @@
 
 use super::keys::Keys;
 use crate::graph::{GraphBuilder, GraphError, TaskId};
+use crate::python::once::intern;
 use pyo3::exceptions::{
     PyKeyError, PyOverflowError, PyRecursionError, PyRuntimeError, PyTypeError, PyValueError,
 };
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySet};
 

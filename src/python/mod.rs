@@ -11,6 +11,7 @@ mod eval;
 mod execute;
 mod keys;
 mod observer;
+mod once;
 mod open;
 mod parse;
 mod places;

@@ -4,7 +4,7 @@ use super::runner::PythonRunner;
 use super::threads::Inside;
 use crate::executor::{Observer, Run};
 use crate::graph::TaskId;
-use pyo3::intern;
+use crate::python::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySet};
 use std::sync::Arc;

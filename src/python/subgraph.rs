@@ -8,8 +8,8 @@
 use super::compile::{Compiler, Pending};
 use super::program::Op;
 use crate::graph::TaskId;
+use crate::python::once::intern;
 use pyo3::exceptions::PyKeyError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 

@@ -6,7 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The interpreter is going away.
@@ -14,7 +14,7 @@ static EXITING: AtomicBool = AtomicBool::new(false);
 /// The one thread that may still use it then.
 static FINALIZER: AtomicU64 = AtomicU64::new(0);
 /// Threads that use the interpreter in a place where they must not be ended.
-static INSIDE: AtomicUsize = AtomicUsize::new(0);
+static INSIDE: AtomicIsize = AtomicIsize::new(0);
 
 /// Whether workers keep their thread states: see [`install`].
 static KEEP_STATES: AtomicBool = AtomicBool::new(true);
@@ -38,6 +38,8 @@ pub(super) fn install(py: Python<'_>) -> PyResult<()> {
     let disabled =
         (py.import("sysconfig")?).call_method1("get_config_var", ("Py_GIL_DISABLED",))?;
     KEEP_STATES.store(!disabled.is_truthy()?, Ordering::Relaxed);
+    crate::executor::prepare();
+    forget_insiders_in_children();
     pool::set_thread_hooks(ThreadHooks { begin, end });
     exit_handler::install();
     let leave = wrap_pyfunction!(shutdown, py)?;
@@ -82,6 +84,22 @@ mod exit_handler {
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
     pub(super) fn install() {}
 }
+
+/// A forked child has none of the threads that were inside in its parent.
+#[cfg(unix)]
+fn forget_insiders_in_children() {
+    extern "C" fn forget() {
+        INSIDE.store(0, Ordering::SeqCst);
+    }
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // SAFETY: registers a handler that only stores to an atomic.
+    ONCE.call_once(|| unsafe {
+        libc::pthread_atfork(None, None, Some(forget));
+    });
+}
+
+#[cfg(not(unix))]
+fn forget_insiders_in_children() {}
 
 fn begin() {
     IS_WORKER.set(true);

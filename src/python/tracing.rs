@@ -4,9 +4,9 @@
 //! starts. Ours take them over while they work for a run, so that coverage,
 //! debuggers and profilers see tasks as they do in Dask's own threads.
 
-use pyo3::intern;
+use crate::python::once::Once;
+use crate::python::once::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use std::cell::Cell;
 
 thread_local! {
@@ -24,7 +24,7 @@ pub(super) struct Tracing {
 impl Tracing {
     /// What `threading.gettrace` and `threading.getprofile` say now.
     pub(super) fn current(py: Python<'_>) -> PyResult<Self> {
-        static GETTERS: PyOnceLock<[Py<PyAny>; 2]> = PyOnceLock::new();
+        static GETTERS: Once<[Py<PyAny>; 2]> = Once::new();
         let [trace, profile] = GETTERS.get_or_try_init(py, || {
             let threading = py.import("threading")?;
             PyResult::Ok([

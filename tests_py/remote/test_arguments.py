@@ -9,16 +9,17 @@ from dataclasses import InitVar, dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import dask
-import dask.array as da
-import dask.bag as db
-import dask.dataframe as dd
-import numpy as np
-import pandas as pd
 import pytest
 from support import inc
 
 import mars
 import mars.remote as mr
+
+np = pytest.importorskip("numpy")
+pd = pytest.importorskip("pandas")
+da = pytest.importorskip("dask.array")
+db = pytest.importorskip("dask.bag")
+dd = pytest.importorskip("dask.dataframe")
 
 Pair = namedtuple("Pair", "first second")
 Single = namedtuple("Single", "only")

@@ -493,6 +493,8 @@ WAITS = {
 
 @pytest.mark.parametrize("way", WAITS)
 def test_function_that_holds_the_only_worker_waits_for_what_it_spawns(way: str):
+    if way == "progress bar":
+        pytest.importorskip("tqdm")
     source = f"""
     import asyncio, concurrent.futures, io
     import mars.contrib.dask, mars.remote as mr

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support import eventually, inc, run_well
+from support import eventually, inc, run_well, waits_for_the_maker
 
 import mars
 import mars.remote as mr
@@ -84,6 +84,7 @@ def test_fetched_value_outlives_its_object(session: mars.Session):
     assert Value.alive == 0
 
 
+@waits_for_the_maker
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("wait", [True, False])
 def test_intermediate_results_are_freed_during_the_run(wait: bool):

@@ -14,7 +14,7 @@ from typing import Any
 
 import dask
 import pytest
-from support import add, inc
+from support import add, inc, waits_for_the_maker
 
 import mars
 import mars.remote as mr
@@ -302,6 +302,7 @@ def test_weak_reference_to_an_object_dies_with_it(session: mars.Session):
     assert watched() is None
 
 
+@waits_for_the_maker
 def test_intermediate_result_that_nobody_refers_to_is_freed_before_the_end(session: mars.Session):
     seen: list[Any] = []
 

@@ -387,6 +387,47 @@ def check():
 """
 
 FORKS = {
+    "while another thread executes for the first time": """
+def first():
+    mr.spawn(int).execute()
+thread = threading.Thread(target=first)
+thread.start()
+said = in_child(check)
+thread.join()
+say(said)""",
+    "an object prints": """
+stop = threading.Event()
+def prints():
+    while not stop.is_set():
+        print("x" * 100, file=sys.stderr)
+sys.stderr = open(os.devnull, "w")
+obj = mr.spawn(prints)
+info = obj.execute(wait=False)
+def child():
+    stop.set()
+    obj.execute()
+    check()
+said = [in_child(child) for _ in range(20)]
+stop.set()
+info.result(10)
+say(max(said))""",
+    "its session is stopped in the child": """
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        mars.execute(*[mr.spawn(int) for _ in range(50)], wait=False).result(10)
+threads = [threading.Thread(target=busy) for _ in range(2)]
+for thread in threads:
+    thread.start()
+def child():
+    mars.stop_server()
+    mars.new_session(n_workers=2)
+    check()
+said = [in_child(child) for _ in range(20)]
+stop.set()
+for thread in threads:
+    thread.join()
+say(max(said))""",
     "before anything": "say(in_child(check)); check()",
     "after an execution": "check(); say(in_child(check)); check()",
     "grandchild": "check(); say(in_child(lambda: (check(), in_child(check) and os._exit(9)))); check()",

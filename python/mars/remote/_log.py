@@ -24,25 +24,34 @@ __all__ = ["Log", "begin_capture", "cover", "end_capture", "fetch_log", "report_
 _logger = logging.getLogger("mars")
 
 
+class _Logs:
+    """The lock of all logs, which each process has for itself."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # what collects garbage in between may print
+
+
+_logs = _Logs()
+
+
 class Log:
     """The text that one function has printed."""
 
-    __slots__ = ("_lock", "_read", "_text")
+    __slots__ = ("_read", "_text")
 
     def __init__(self) -> None:
         self._text = StringIO()
-        self._lock = threading.RLock()  # what collects garbage in between may print
         #: Where the last reader stopped.
         self._read = 0
 
     def write(self, text: str) -> None:
-        with self._lock:
+        with _logs.lock:
             self._text.seek(0, os.SEEK_END)
             self._text.write(text)
 
     def read(self, offset: int | None, size: int | None) -> str:
         """Characters from `offset` on, by default from where the last call stopped."""
-        with self._lock:
+        with _logs.lock:
             end = self._text.seek(0, os.SEEK_END)
             self._text.seek(self._read if offset is None else min(offset, end))
             text = self._text.read(-1 if size is None else size)
@@ -126,8 +135,9 @@ _capture = _Capture()
 
 def _forget_executions() -> None:
     """In a forked child none of its parent's executions goes on."""
-    global _capture
+    global _capture, _logs
     _capture = _Capture()
+    _logs = _Logs()
     _uncover_all()
 
 

@@ -6,10 +6,10 @@
 
 use super::super::threads::interpreter_call;
 use super::python_side::PythonSide;
+use crate::python::once::Once;
+use crate::python::once::intern;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
 /// Streams that were covered for one call.
@@ -18,7 +18,7 @@ pub(super) struct Covered(Option<Py<PyAny>>);
 impl Covered {
     /// Makes sure that what the calling thread prints is seen.
     pub(super) fn now(py: Python<'_>) -> PyResult<Self> {
-        static STREAMS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+        static STREAMS: Once<Py<PyDict>> = Once::new();
         let streams = STREAMS.get_or_try_init(py, || {
             let streams = py.import("sys")?.dict();
             PyResult::Ok(streams.unbind())

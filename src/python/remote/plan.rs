@@ -17,7 +17,7 @@ use super::object::Object;
 use super::store::Store;
 use super::template::Template;
 use crate::graph::{GraphBuilder, TaskId};
-use pyo3::intern;
+use crate::python::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::collections::{HashMap, HashSet};

@@ -1,7 +1,7 @@
 //! What `mars.remote` has in Python, imported once.
 
+use crate::python::once::Once;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 /// Functions and classes of `mars.remote._values`.
@@ -23,7 +23,7 @@ pub(super) struct PythonSide {
     pub(super) tee: Py<PyAny>,
 }
 
-static PYTHON_SIDE: PyOnceLock<PythonSide> = PyOnceLock::new();
+static PYTHON_SIDE: Once<PythonSide> = Once::new();
 
 impl PythonSide {
     /// Whether `function` is one of these, not the user's.

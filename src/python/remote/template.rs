@@ -13,7 +13,7 @@ use super::object::Object;
 use super::python_side::PythonSide;
 use super::tracking::{is_open_function, is_scalar, is_tracked};
 use crate::graph::TaskId;
-use pyo3::intern;
+use crate::python::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple};
 use smallvec::SmallVec;
