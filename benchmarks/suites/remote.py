@@ -51,6 +51,8 @@ def spawned(dependencies: list[tuple[int, ...]], outputs: list[int]) -> tuple[li
                 add(spawn(noop))
             case (one,):
                 add(spawn(noop, args=(objects[one],)))
+            case (one, other):
+                add(spawn(noop, args=(objects[one], objects[other])))
             case _:
                 add(spawn(noop, args=tuple([objects[i] for i in row])))
     values: list[Any] = mr.ExecutableTuple([objects[i] for i in outputs]).to_object()

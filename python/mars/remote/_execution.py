@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -178,6 +177,8 @@ class ExecutionInfo(Future[Any]):
         return None if timeout is None else max(0.0, timeout - (time.monotonic() - begin))
 
     def __await__(self) -> Generator[Any, None, Any]:
+        import asyncio  # takes as long as all else here; who awaits has it
+
         if _mars.in_task() and not super().done():
             # The loop holds a worker, which may be the only one. What is run here may run loops of its own.
             loop = asyncio.events._get_running_loop()

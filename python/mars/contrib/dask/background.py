@@ -17,7 +17,6 @@ from mars import _mars
 from mars.contrib.dask._convert import GraphKey
 from mars.contrib.dask.materialize import materialize
 from mars.contrib.dask.scheduler import mars_scheduler
-from mars.remote._values import resolve
 from mars.session import execute
 
 __all__ = ["mars_background"]
@@ -75,6 +74,8 @@ def _begin(dsk: Any, keys: Any) -> Any:
 
 
 def _stand_ins(keys: Any, objects: dict[Any, _mars.Object]) -> Any:
+    from mars.remote._values import resolve  # who does not use objects need not import what they need
+
     if isinstance(keys, list):
         return tuple([_stand_ins(key, objects) for key in keys])
     return Task(keys, resolve, objects[keys])
