@@ -11,11 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 # A bound on things that happen at once: far above what a loaded machine needs, far below what the tasks would take.
 SOON = 15.0
+#: A bound on what has to come at all.
+WITHIN = 20.0
 
 
 def inc(x: int) -> int:
@@ -45,6 +48,24 @@ def eventually(condition: Callable[[], bool], within: float = 5.0) -> bool:
             return False
         pause.wait(0.005)
     return True
+
+
+class Gate:
+    """A function that waits until it is opened, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.opened = threading.Event()
+        self.calls = 0
+
+    def __call__(self, *_: Any) -> int:
+        self.calls += 1
+        self.entered.set()
+        assert self.opened.wait(WITHIN)
+        return self.calls
+
+    def wait_entered(self) -> None:
+        assert self.entered.wait(WITHIN)
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 use super::errors;
 use super::observer::PythonObserver;
 use super::parse::{self, Parsed};
-use super::remote::{self, Objects, Remote};
+use super::remote::{self, Objects, Remote, WaitedBy};
 use super::results::Wanted;
 use super::runner::PythonRunner;
 use super::threads::{self, Inside};
@@ -107,12 +107,24 @@ fn prepare<'py>(
         objects = objects.apart();
     }
     let parsed = parse::parse(py, dsk, objects, |keys, _| wanted.number(keys))?;
-    let (scheduler, parsed) = scheduler_for(py, parsed, Held::ForCaller)?;
+    run_of(py, parsed, Held::ForCaller, remote::waiting(), options)
+}
+
+/// A run of what was parsed, in a copy of the caller's context. `waited_by` are the
+/// objects that wait for it.
+pub(super) fn run_of(
+    py: Python<'_>,
+    parsed: Parsed,
+    held: Held,
+    waited_by: WaitedBy,
+    options: Options,
+) -> PyResult<Arc<Run<PythonRunner>>> {
+    let (scheduler, parsed) = scheduler_for(py, parsed, held)?;
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
     let tracing = Tracing::current(py)?;
     let remote = (parsed.objects)
-        .map(|pending| Remote::new(py, pending, remote::waiting(), options.limit))
+        .map(|pending| Remote::new(py, pending, waited_by, options.limit))
         .transpose()?;
     let runner = PythonRunner::new(
         parsed.programs,
@@ -139,11 +151,7 @@ pub(super) enum Held {
 }
 
 /// Orders the graph; without the interpreter lock, which may take a while to be had again.
-pub(super) fn scheduler_for(
-    py: Python<'_>,
-    mut parsed: Parsed,
-    held: Held,
-) -> PyResult<(Scheduler, Parsed)> {
+fn scheduler_for(py: Python<'_>, mut parsed: Parsed, held: Held) -> PyResult<(Scheduler, Parsed)> {
     let builder = std::mem::take(&mut parsed.graph);
     let known: Vec<_> = parsed.known.iter().map(|(task, _)| *task).collect();
     let requested = &parsed.requested;

@@ -11,30 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support import eventually, inc, run_well, script
+from support import WITHIN, Gate, eventually, inc, run_well, script
 
 import mars
 import mars.remote as mr
-
-WITHIN = 20.0
-
-
-class Gate:
-    """A function that waits until it is opened, and counts its calls."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self.opened = threading.Event()
-        self.calls = 0
-
-    def __call__(self, *_: Any) -> int:
-        self.calls += 1
-        self.entered.set()
-        assert self.opened.wait(WITHIN)
-        return self.calls
-
-    def wait_entered(self) -> None:
-        assert self.entered.wait(WITHIN)
 
 
 @pytest.fixture(autouse=True)

@@ -1,20 +1,17 @@
 //! Executes objects, at once or in the background.
 
 use super::super::errors;
-use super::super::execute::{Held, options_for, scheduler_for};
+use super::super::execute::{Held, options_for, run_of};
 use super::super::runner::PythonRunner;
 use super::super::threads::Inside;
-use super::super::tracing::Tracing;
 use super::claim::Standing;
 use super::current;
 use super::object::Object;
 use super::plan;
-use super::run::Remote;
 use super::store::Store;
 use super::waits::{Refused, WaitedBy};
 use crate::executor::{Caller, Ended, Options, Run, in_task};
 use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
-use pyo3::ffi;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList};
@@ -56,24 +53,7 @@ pub(super) fn prepare<'py>(
     }
     let parsed = plan::plan(py, objects, store)?;
     // Nothing is held for the caller: results are kept by the objects.
-    let (scheduler, parsed) = scheduler_for(py, parsed, Held::ByObjects)?;
-    // SAFETY: attached; returns a new reference or null with an exception set.
-    let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
-    let tracing = Tracing::current(py)?;
-    let remote = (parsed.objects)
-        .map(|pending| Remote::new(py, pending, waited_by, options.limit))
-        .transpose()?;
-    let runner = PythonRunner::new(
-        parsed.programs,
-        parsed.keys,
-        parsed.known,
-        context.unbind(),
-        tracing,
-        remote,
-    );
-    let run = Run::new(scheduler, runner, options);
-    store.get().adopt(&run);
-    Ok(run)
+    run_of(py, parsed, Held::ByObjects, waited_by, options)
 }
 
 /// Executes `objects` in the session of `store`, at most `limit` tasks at a time.

@@ -43,6 +43,7 @@ pub(super) use object::Object;
 pub(super) use plan::{Objects, PendingObjects, compile_object, is_object};
 pub(super) use run::{Remote, run};
 pub(super) use store::Store;
+pub(super) use waits::WaitedBy;
 
 use pyo3::prelude::*;
 

@@ -249,26 +249,8 @@ impl<'py> Writer<'py> {
             }
             None => {}
         }
-        let here = self.mark();
-        if let Ok(list) = value.cast_exact::<PyList>() {
-            let items: Vec<_> = list.iter().collect();
-            let op = Op::List(items.len());
-            self.open(&value, Gather::Op(op), items, here, pending);
-        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-            let items: Vec<_> = tuple.iter().collect();
-            let op = Op::Tuple(items.len());
-            self.open(&value, Gather::Op(op), items, here, pending);
-        } else if let Ok(dict) = value.cast_exact::<PyDict>() {
-            let items: Vec<_> = dict.iter().flat_map(|(k, v)| [k, v]).collect();
-            let op = Op::Dict(items.len() / 2);
-            self.open(&value, Gather::Op(op), items, here, pending);
-        } else if let Ok(set) = value.cast_exact::<PySet>() {
-            let items: Vec<_> = set.iter().collect();
-            let op = Op::Set(items.len());
-            self.open(&value, Gather::Op(op), items, here, pending);
-        } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
-            let items: Vec<_> = set.iter().collect();
-            let op = Op::FrozenSet(items.len());
+        if let Some((items, op)) = plain_container(&value) {
+            let here = self.mark();
             self.open(&value, Gather::Op(op), items, here, pending);
         } else if is_collection(&value)? {
             let module = self.py.import("mars.contrib.dask")?;
@@ -362,6 +344,28 @@ impl<'py> Writer<'py> {
         }
         (self.template, self.needs_tracking)
     }
+}
+
+/// What one of Python's own containers holds, and the instruction that makes one of as much.
+fn plain_container<'py>(value: &Bound<'py, PyAny>) -> Option<(Vec<Bound<'py, PyAny>>, Op)> {
+    let items: Vec<_>;
+    let op: fn(usize) -> Op;
+    if let Ok(list) = value.cast_exact::<PyList>() {
+        (items, op) = (list.iter().collect(), Op::List);
+    } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+        (items, op) = (tuple.iter().collect(), Op::Tuple);
+    } else if let Ok(dict) = value.cast_exact::<PyDict>() {
+        items = dict.iter().flat_map(|(key, value)| [key, value]).collect();
+        op = |count| Op::Dict(count / 2);
+    } else if let Ok(set) = value.cast_exact::<PySet>() {
+        (items, op) = (set.iter().collect(), Op::Set);
+    } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
+        (items, op) = (set.iter().collect(), Op::FrozenSet);
+    } else {
+        return None;
+    }
+    let count = items.len();
+    Some((items, op(count)))
 }
 
 fn is_other_container(value: &Bound<'_, PyAny>) -> bool {
