@@ -219,3 +219,11 @@ hang()
         for process in processes:
             with process:
                 assert process.recv(1) == b""
+
+
+def test_system_without_process_groups_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(os, "killpg")
+    ran: list[int] = []
+    with pytest.raises(RuntimeError, match="process groups"):
+        mr.run_script(io.StringIO("pass"), data={"x": mr.spawn(ran.append, args=(1,))})
+    assert ran == []

@@ -30,7 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-__all__ = ["Script", "ScriptError", "run_gang"]
+__all__ = ["Script", "ScriptError", "check_system", "run_gang"]
 
 # Seconds between two looks at whether the run was stopped.
 POLL = 0.1
@@ -86,6 +86,20 @@ class Script:
     path: str | None = None
 
 
+def check_system() -> None:
+    """Refuse where scripts cannot be run.
+
+    Raises
+    ------
+    RuntimeError
+        The system has no process groups, or there is no Python to start.
+    """
+    if not hasattr(os, "killpg"):
+        raise RuntimeError("run_script needs process groups, which this system does not have")
+    if not sys.executable:
+        raise RuntimeError("scripts need a Python to run them, and sys.executable does not name one")
+
+
 def run_gang(
     script: Script,
     data: Mapping[str, Any],
@@ -118,10 +132,7 @@ def run_gang(
     concurrent.futures.CancelledError
         `cancelled` said so; all processes were ended.
     """
-    if not hasattr(os, "killpg"):
-        raise NotImplementedError("scripts run in process groups, which this system does not have")
-    if not sys.executable:
-        raise RuntimeError("scripts need a Python to run them, and sys.executable does not name one")
+    check_system()
     filename = script.path or f"<{script.name}>"
     search = [path for path in sys.path if isinstance(path, str)]
     head = (search, [script.name, *argv], filename, script.path, script.source)

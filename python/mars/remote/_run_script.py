@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mars._mars import Object, spawn, task_cancelled
-from mars.remote._gang import Script, ScriptError, run_gang
+from mars.remote._gang import Script, ScriptError, check_system, run_gang
 
 if TYPE_CHECKING:
     from mars.remote._execution import ExecutionInfo
@@ -77,6 +77,7 @@ def run_script(
     Their standard input is empty. None of them, nor what they have started,
     outlives the call or this process.
     """
+    check_system()
     code = _read(script)
     variables = _checked_data(data)
     size = _checked_size(n_workers)

@@ -10,6 +10,7 @@ use crate::executor::{Promise, fork};
 use pyo3::prelude::*;
 use smallvec::SmallVec;
 
+/// Where an object stands in one session; nowhere yet if there is none of these.
 pub(super) struct InSession {
     pub(super) store: Py<Store>,
     pub(super) state: State,
@@ -42,13 +43,6 @@ pub(super) enum Claim {
     WouldWaitForItself,
 }
 
-/// Where an object stands in a session.
-pub(super) enum Standing {
-    Finished(Py<PyAny>),
-    Claimed,
-    /// Never executed here, or it failed.
-    Pending,
-}
 impl Object {
     /// Its value in the session of `store`, or what `read` makes of its template, or
     /// None where it has let go of what it depends on. `read` is as above.
@@ -69,23 +63,19 @@ impl Object {
             .is_none()
             .then(|| Err(read(template, &template.dependencies)))
     }
+
     /// Whether there is a result in `store`.
     pub(super) fn is_finished(&self, store: &Bound<'_, Store>) -> bool {
         let inner = self.lock();
         matches!(inner.state(store), Some(State::Finished(_)))
     }
 
-    pub(super) fn standing(&self, store: &Bound<'_, Store>) -> Standing {
+    /// Its value in the session of `store`, if it has one there.
+    pub(super) fn value(&self, store: &Bound<'_, Store>) -> Option<Py<PyAny>> {
         let inner = self.lock();
         match inner.state(store) {
-            Some(State::Finished(place)) => match store.get().get(store.py(), *place) {
-                Some(value) => Standing::Finished(value),
-                None => Standing::Pending,
-            },
-            Some(State::Claimed { generation, .. }) if *generation == fork::generation() => {
-                Standing::Claimed
-            }
-            _ => Standing::Pending,
+            Some(State::Finished(place)) => store.get().get(store.py(), *place),
+            _ => None,
         }
     }
 

@@ -4,14 +4,13 @@ use super::super::errors;
 use super::super::execute::{Held, options_for, run_of};
 use super::super::runner::PythonRunner;
 use super::super::threads::Inside;
-use super::claim::Standing;
 use super::current;
 use super::object::Object;
 use super::plan;
 use super::store::Store;
 use super::waits::{Refused, WaitedBy};
 use crate::executor::{Caller, Ended, Options, Run, in_task};
-use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyLookupError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList};
@@ -208,13 +207,9 @@ pub(crate) fn fetch_objects<'py>(
     objects: Vec<Bound<'py, Object>>,
     store: &Bound<'py, Store>,
 ) -> PyResult<Bound<'py, PyList>> {
-    let values = objects
-        .iter()
-        .map(|object| match object.get().standing(store) {
-            Standing::Finished(value) => Ok(value),
-            _ => Err(pyo3::exceptions::PyLookupError::new_err(
-                object.clone().unbind(),
-            )),
-        });
+    let values = objects.iter().map(|object| {
+        let value = object.get().value(store);
+        value.ok_or_else(|| PyLookupError::new_err(object.clone().unbind()))
+    });
     PyList::new(py, values.collect::<PyResult<Vec<_>>>()?)
 }

@@ -3,7 +3,7 @@
 use super::super::runner::PythonRunner;
 use super::super::threads::{Inside, interpreter_call};
 use super::capture::Covered;
-use super::claim::{Claim, Standing, Waiter};
+use super::claim::{Claim, Waiter};
 use super::current;
 use super::execution;
 use super::object::{Object, Retry};
@@ -343,7 +343,7 @@ fn resolve(
 ) -> PyResult<Ran> {
     let py = returned.py();
     let store = claimed.store.clone();
-    if let Standing::Finished(value) = returned.get().standing(&store)
+    if let Some(value) = returned.get().value(&store)
         && let Some(object) = &claimed.object
     {
         let value = checked(object, value)?;
@@ -403,12 +403,12 @@ impl Resolution {
         }
         let was_cancelled = matches!(ended, Err(Ended::Cancelled));
         let value = match ended {
-            Ok(()) => match self.returned.get().standing(&claimed.store) {
-                Standing::Finished(value) => match &claimed.object {
+            Ok(()) => match self.returned.get().value(&claimed.store) {
+                Some(value) => match &claimed.object {
                     Some(object) => checked(object, value),
                     None => Ok(value),
                 },
-                _ => Err(execution::cancelled()),
+                None => Err(execution::cancelled()),
             },
             Err(ended) => Err(execution::error(py, run, ended)),
         };
