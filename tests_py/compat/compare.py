@@ -34,6 +34,8 @@ def judge(baseline: dict[str, str], found: dict[str, Any], in_run: Any) -> Verdi
         stock, ours = baseline.get(nodeid), test["outcome"]
         if ours in WORSE and stock is None:
             verdict.unknown[nodeid] = test.get("message", "")
+        elif stock == "xpassed" and ours == "xfailed":
+            continue  # Dask expects either: some of these change with the hash seed
         elif stock in GOOD and ours not in GOOD:
             verdict.regressions[nodeid] = test.get("message", ours)
         elif stock in WORSE:
