@@ -43,7 +43,7 @@ fn while_failed_tasks_run_again() {
                 let first = std::sync::Mutex::new(std::collections::HashSet::new());
                 let body = move |task: TaskId| {
                     yield_now();
-                    if task.index() % 3 == 0 && first.lock().unwrap().insert(task) {
+                    if task.index().is_multiple_of(3) && first.lock().unwrap().insert(task) {
                         return Err(FakeError::Failed(task));
                     }
                     Ok(())

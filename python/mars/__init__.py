@@ -6,7 +6,7 @@ mars.contrib.dask : run any Dask collection on the engine.
 mars.remote : spawn functions and run them later.
 """
 
-from mars._mars import __version__
+from mars._mars import MemoryLimitError, SpillError, __version__
 from mars.session import (
     Session,
     execute,
@@ -18,7 +18,9 @@ from mars.session import (
 )
 
 __all__ = [
+    "MemoryLimitError",
     "Session",
+    "SpillError",
     "__version__",
     "execute",
     "fetch",

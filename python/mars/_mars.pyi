@@ -1,4 +1,6 @@
 from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, final, overload
 
 from mars.remote import ExecutableTuple, ExecutionInfo
@@ -6,7 +8,10 @@ from mars.session import Session
 
 __all__ = [
     "Execution",
+    "Memory",
+    "MemoryLimitError",
     "Object",
+    "SpillError",
     "Store",
     "__version__",
     "convert",
@@ -14,7 +19,9 @@ __all__ = [
     "execute",
     "execute_objects",
     "fetch_objects",
+    "forecast",
     "in_task",
+    "key_prefix",
     "order",
     "pool_size",
     "retire_pool",
@@ -32,11 +39,25 @@ def execute(
     on_main_thread: bool,
     rerun_exceptions_locally: bool,
     observer: Any | None = None,
+    memory: Memory | None = None,
 ) -> Any:
     """Compute `keys` of the graph `dsk`."""
 
 def order(dsk: dict[Any, Any], keys: Any) -> dict[Any, int]:
     """The rank that the engine gives to each key that `keys` need."""
+
+def forecast(
+    dsk: dict[Any, Any],
+    keys: Any,
+    workers: int,
+    given: dict[Any, int],
+    known: dict[Any, int],
+    size_of: Callable[[Any], int | None] | None = None,
+) -> dict[str, Any]:
+    """Foretell what computing `keys` of `dsk` comes to; runs nothing."""
+
+def key_prefix(key: Any) -> str:
+    """The prefix of a key, as ``dask.utils.key_split`` tells it."""
 
 def shutdown() -> None:
     """Tell workers to touch the interpreter no more."""
@@ -46,6 +67,54 @@ def pool_size() -> int:
 
 def retire_pool() -> None:
     """Let worker threads end when they have done what they have."""
+
+class MemoryLimitError(MemoryError):
+    """The results do not fit: not into the memory limit, nor on the disk or within its limit."""
+
+class SpillError(OSError):
+    """A result that was moved to disk cannot be read again."""
+
+@final
+class Memory:
+    """A memory limit, shared by all that is computed under it."""
+
+    def __new__(cls, limit: int, spill_dir: str | PathLike[str], spill_limit: int | None = None) -> Memory: ...
+    @property
+    def limit(self) -> int:
+        """The limit, in bytes."""
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes of results in memory."""
+
+    @property
+    def most_in_memory(self) -> int:
+        """The most that this ever was."""
+
+    @property
+    def reserved(self) -> int:
+        """Bytes kept free for what runs now."""
+
+    @property
+    def on_disk(self) -> int:
+        """Bytes on disk now."""
+
+    @property
+    def written(self) -> int:
+        """Bytes written so far."""
+
+    @property
+    def read(self) -> int:
+        """Bytes read so far."""
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory that results are moved to; None before the first one is."""
+
+    def clear(self) -> None:
+        """Remove everything from the disk."""
+
+    def __len__(self) -> int: ...
 
 @final
 class Object:
@@ -103,8 +172,10 @@ class Object:
 class Store:
     """The results of one session."""
 
-    def __new__(cls, retries: int, retry_delay: float) -> Store: ...
+    def __new__(cls, retries: int, retry_delay: float, memory: Memory | None = None) -> Store: ...
     def __len__(self) -> int: ...
+    @property
+    def memory(self) -> Memory | None: ...
     @property
     def retries(self) -> int: ...
     @property

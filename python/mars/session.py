@@ -13,12 +13,12 @@ import weakref
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
-from mars import _config, _mars
+from mars import _config, _limits, _mars, _memory
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from mars._mars import Object, Store
+    from mars._mars import Memory, Object, Store
     from mars.remote import ExecutableTuple, ExecutionInfo
 
 __all__ = ["Session", "execute", "fetch", "fetch_log", "get_default_session", "new_session", "stop_server"]
@@ -47,9 +47,12 @@ class Session:
     True
     """
 
-    def __init__(self, *, n_workers: int | None, retries: int, retry_delay: float) -> None:
+    def __init__(
+        self, *, n_workers: int | None, retries: int, retry_delay: float, memory: Memory | None, own_memory: bool
+    ) -> None:
         self._n_workers = n_workers
-        self._store: Store = _mars.Store(retries, retry_delay)
+        self._own_memory = own_memory
+        self._store: Store = _mars.Store(retries, retry_delay, memory)
         self._tokens: list[Token[Session | None]] = []
         self.session_id = uuid.uuid4().hex
         _by_store[id(self._store)] = self
@@ -59,6 +62,11 @@ class Session:
     def n_workers(self) -> int:
         """How many tasks of one execution run at the same time, at most."""
         return _worker_count() if self._n_workers is None else self._n_workers
+
+    @property
+    def memory(self) -> Memory | None:
+        """How much its results take, in memory and on disk; None if it has no memory limit."""
+        return self._store.memory
 
     @property
     def stopped(self) -> bool:
@@ -97,6 +105,8 @@ class Session:
         if _default.session is self:
             _default.session = None
         self._store.stop()
+        if self._own_memory and self.memory is not None:
+            self.memory.clear()
         _mars.retire_pool()
 
     stop_server = stop
@@ -116,6 +126,8 @@ class Session:
 
     def __repr__(self) -> str:
         state = "stopped" if self.stopped else f"n_workers={self.n_workers}, results={len(self._store)}"
+        if self.memory is not None and not self.stopped:
+            state += f", memory_limit={_limits.format_bytes(self.memory.limit)}"
         return f"<mars.Session {self.session_id[:8]}: {state}>"
 
 
@@ -184,6 +196,9 @@ def new_session(
     n_workers: int | None = None,
     retries: int | None = None,
     retry_delay: float | None = None,
+    memory_limit: int | float | str | None = None,
+    spill_dir: str | os.PathLike[str] | None = None,
+    spill_limit: int | str | None = None,
     default: bool = True,
 ) -> Session:
     """Make a session.
@@ -199,6 +214,15 @@ def new_session(
     retry_delay : float, optional
         Seconds before the first of these attempts; each further pause is twice the one before,
         at most a minute. Default: the setting ``mars.retry-delay``, else 0.1.
+    memory_limit : int, float or str, optional
+        So much memory may the results of all computations in this session take: bytes, a text such
+        as ``"4GB"``, or a fraction, as 0.6, of what machine and container allow. What does not fit is
+        held back or moved to disk. Default: the setting ``mars.memory-limit``, else no limit.
+    spill_dir : str or os.PathLike, optional
+        Where results are moved to; a private directory is made in it. Default: the setting
+        ``mars.spill-dir``, else Dask's ``temporary-directory``, else that of the system.
+    spill_limit : int or str, optional
+        At most so many bytes on disk. Default: the setting ``mars.spill-limit``, else no limit.
     default : bool, default True
         Make it the default session.
 
@@ -210,6 +234,8 @@ def new_session(
     ------
     TypeError, ValueError
         An option is not known, or its value makes no sense.
+    OSError
+        `spill_dir` cannot be written to.
 
     Examples
     --------
@@ -225,8 +251,23 @@ def new_session(
         n_workers=n_workers,
         retries=_whole(*_option("retries", retries, _RETRIES), 0),
         retry_delay=_seconds(*_option("retry_delay", retry_delay, _RETRY_DELAY)),
+        memory=_memory_of(memory_limit, spill_dir, spill_limit),
+        own_memory=memory_limit is not None,
     )
     return session.as_default() if default else session
+
+
+def _memory_of(memory_limit: Any, spill_dir: Any, spill_limit: Any) -> Memory | None:
+    if memory_limit is None:
+        for name, value in (("spill_dir", spill_dir), ("spill_limit", spill_limit)):
+            if value is not None:
+                raise ValueError(f"{name} says where results go that exceed memory_limit: give that one too")
+        return _memory.configured()
+    if spill_dir is None:
+        spill_dir = _config.setting("spill-dir")
+    if spill_limit is None:
+        spill_limit = _config.setting("spill-limit")
+    return _memory.make(memory_limit, spill_dir, spill_limit, given=True)
 
 
 def get_default_session() -> Session:
@@ -501,3 +542,11 @@ def _explicit_limit() -> int | None:
     """The ``n_workers`` that the current session was given, if there is such a session."""
     session = _current.get() or _default.session
     return None if session is None or session.stopped else session._n_workers
+
+
+def current_memory() -> Memory | None:
+    """The limit for what is computed now: that of the current session, if it was given one, else the configured one."""
+    session = _current.get() or _default.session
+    if session is not None and session._own_memory and not session.stopped:
+        return session.memory
+    return _memory.configured()

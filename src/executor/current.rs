@@ -24,6 +24,11 @@ pub fn in_task() -> bool {
     CURRENT.with_borrow(|stack| !stack.is_empty())
 }
 
+/// How many runs the calling thread works for, each inside a task of the one before.
+pub fn nesting() -> u32 {
+    CURRENT.with_borrow(|stack| stack.len() as u32)
+}
+
 /// Whether the run whose task the calling thread is in has stopped: nobody
 /// waits for what the task does.
 pub fn is_stopped() -> bool {

@@ -19,7 +19,7 @@ mod runner;
 mod timer;
 mod worker;
 
-pub use current::{in_task, is_stopped};
+pub use current::{in_task, is_stopped, nesting};
 pub use observed::Observer;
 pub use promise::{Later, Promise};
 pub use run::{Caller, Ended, Options, Run};

@@ -5,10 +5,11 @@
 //! tells the observer, and clears them for the workers through a [`Gate`];
 //! finished ones come back the same way.
 
-use super::run::{Ended, Run};
+use super::run::{Ended, Job, Run};
 use super::worker::{self, Role};
 use super::{Caller, Ran, Runner};
 use crate::graph::TaskId;
+use crate::memory::MakeRoom;
 use crate::scheduler::{Phase, TaskState};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -75,10 +76,15 @@ impl<R: Runner> Run<R> {
         poll: &mut impl FnMut() -> Result<(), R::Error>,
     ) -> Result<(), R::Error> {
         while self.lock().scheduler.phase() == Phase::Running {
-            while let Some(task) = self.start_one() {
-                observer.starting(task)?;
-                if let Some(gate) = &mut self.lock().gate {
-                    gate.cleared.push_back(task);
+            while let Some(job) = self.start_one() {
+                match job {
+                    Job::Task(task) => {
+                        observer.starting(task)?;
+                        if let Some(gate) = &mut self.lock().gate {
+                            gate.cleared.push_back(task);
+                        }
+                    }
+                    Job::MakeRoom(make) => self.make_room(observer, make)?,
                 }
             }
             for outcome in self.await_outcomes(poll)? {
@@ -88,12 +94,39 @@ impl<R: Runner> Run<R> {
         Ok(())
     }
 
-    fn start_one(&self) -> Option<TaskId> {
+    fn start_one(&self) -> Option<Job<R::Error>> {
         let progress = &mut *self.lock();
         if progress.scheduler.running() < self.options().limit {
-            progress.scheduler.start()
+            progress.start_next()
         } else {
             None
+        }
+    }
+
+    fn make_room(
+        self: &Arc<Self>,
+        observer: &mut impl Observer<Error = R::Error>,
+        make: MakeRoom<R::Error>,
+    ) -> Result<(), R::Error> {
+        let task = make.wanted_by;
+        let moved = (self.runner()).attach(|token| worker::move_out(self, token, make));
+        let fails = {
+            let progress = &mut *self.lock();
+            if let Some(admission) = &mut progress.admission {
+                admission.room_was_made();
+            }
+            moved.is_err() && progress.scheduler.start_task(task)
+        };
+        match moved {
+            Err(error) if fails => self.settle_observed(
+                observer,
+                Outcome {
+                    task,
+                    thread: 0, // nobody ran it
+                    result: Err(error),
+                },
+            ),
+            _ => Ok(()),
         }
     }
 
@@ -120,7 +153,9 @@ impl<R: Runner> Run<R> {
                 {
                     return Ok(std::mem::take(&mut gate.outcomes));
                 }
-                if progress.scheduler.phase() != Phase::Running {
+                // With nothing under way, what could not start may find room by now.
+                if progress.scheduler.phase() != Phase::Running || progress.scheduler.running() == 0
+                {
                     return Ok(Vec::new());
                 }
             }
@@ -157,7 +192,7 @@ impl<R: Runner> Run<R> {
                 return Ok(()); // stopped meanwhile; the outcome goes with it
             }
             let progress = &mut *progress;
-            let unwanted = worker::settle(progress, task, result, &mut released);
+            let unwanted = worker::settle(self, progress, task, result, &mut released);
             debug_assert!(unwanted.is_none(), "the first failure is told");
             let scheduler = &progress.scheduler;
             ready.extend(
@@ -173,6 +208,11 @@ impl<R: Runner> Run<R> {
             observer.finished(task, outcome.thread, &ready, &released)
         };
         self.release(&released);
+        let will_not_fit = self.lock().will_not_fit.take();
+        if let Some((projected, limit)) = will_not_fit {
+            let runner = self.runner();
+            runner.attach(|token| runner.will_not_fit(token, projected, limit));
+        }
         told
     }
 }

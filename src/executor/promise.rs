@@ -71,7 +71,13 @@ impl<R: Runner> Promise<R> {
     /// Makes the task ready to be run once more.
     pub fn again(self) {
         if let Some(run) = self.run.upgrade() {
-            run.lock().scheduler.again(self.task);
+            {
+                let progress = &mut *run.lock();
+                if let Some(admission) = &mut progress.admission {
+                    admission.ended(self.task);
+                }
+                progress.scheduler.again(self.task);
+            }
             worker::invite(&run);
             run.wake_caller();
         }

@@ -9,6 +9,7 @@ use super::promise::Later;
 use super::runner::{Ran, Runner};
 use super::worker::{self, Role};
 use crate::graph::{TaskGraph, TaskId};
+use crate::memory::{Admission, EntryId, MakeRoom, Spilled, Turn, Waits};
 use crate::scheduler::{Phase, Scheduler};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,11 +65,12 @@ pub enum Ended<E> {
 
 /// One computation.
 pub struct Run<R: Runner> {
+    /// First, so that what is pinned is let go of before the results go.
+    progress: Mutex<Progress<R::Error>>,
     runner: R,
     /// The process that it belongs to: see [`fork::generation`].
     generation: u32,
     options: Options,
-    progress: Mutex<Progress<R::Error>>,
     /// The caller waits here.
     changed: Condvar,
     /// Nothing more will happen that the caller waits for.
@@ -104,24 +106,58 @@ pub(super) struct Progress<E> {
     pub(super) abandoned: bool,
     /// Set in an observed run: what workers may start.
     pub(super) gate: Option<Gate<E>>,
+    /// Set in a run under a memory limit: what may start.
+    pub(super) admission: Option<Admission<E>>,
+    /// To be told: what the asked-for results are going to take, and the limit.
+    pub(super) will_not_fit: Option<(u64, u64)>,
+}
+
+/// What a thread has to do for a run.
+pub(super) enum Job<E> {
+    /// Run this task, which has been started.
+    Task(TaskId),
+    /// Make room for a task that cannot start yet.
+    MakeRoom(MakeRoom<E>),
 }
 
 impl<E> Progress<E> {
     /// How many tasks a worker that comes could start.
     pub(super) fn startable(&self) -> usize {
-        match &self.gate {
-            Some(gate) => gate.cleared.len(),
-            None => self.scheduler.ready(),
+        if let Some(gate) = &self.gate {
+            return gate.cleared.len();
+        }
+        match &self.admission {
+            Some(admission) if admission.holds() => 0,
+            _ => self.scheduler.ready(),
         }
     }
 
-    /// The next task for a worker.
+    /// The next thing for a worker to do.
     #[inline]
-    pub(super) fn start(&mut self) -> Option<TaskId> {
-        match &mut self.gate {
-            Some(_) if self.scheduler.phase() != Phase::Running => None,
-            Some(gate) => gate.cleared.pop_front(),
-            None => self.scheduler.start(),
+    pub(super) fn start(&mut self) -> Option<Job<E>> {
+        let Some(gate) = &mut self.gate else {
+            return self.start_next();
+        };
+        if self.scheduler.phase() != Phase::Running {
+            return None;
+        }
+        let task = gate.cleared.pop_front()?;
+        if let Some(admission) = &mut self.admission {
+            admission.taken_over(task);
+        }
+        Some(Job::Task(task))
+    }
+
+    /// The next thing to do for whoever takes tasks from the scheduler.
+    #[inline]
+    pub(super) fn start_next(&mut self) -> Option<Job<E>> {
+        let Some(admission) = &mut self.admission else {
+            return self.scheduler.start().map(Job::Task);
+        };
+        match admission.next(&mut self.scheduler)? {
+            Turn::Start(task) => Some(Job::Task(task)),
+            Turn::MakeRoom(make) => Some(Job::MakeRoom(make)),
+            Turn::Hold => None,
         }
     }
 
@@ -133,6 +169,29 @@ impl<E> Progress<E> {
 impl<R: Runner> Run<R> {
     /// A run that has not begun.
     pub fn new(scheduler: Scheduler, runner: R, options: Options) -> Arc<Self> {
+        Self::make(scheduler, None, runner, options)
+    }
+
+    /// The same for a run under a memory limit: `admission` says what may start.
+    pub fn limited(
+        scheduler: Scheduler,
+        admission: Admission<R::Error>,
+        runner: R,
+        options: Options,
+    ) -> Arc<Self> {
+        let run = Self::make(scheduler, Some(admission), runner, options);
+        if let Some(admission) = &mut run.lock().admission {
+            admission.wakes(Arc::new(Wakes(Arc::downgrade(&run))));
+        }
+        run
+    }
+
+    fn make(
+        scheduler: Scheduler,
+        admission: Option<Admission<R::Error>>,
+        runner: R,
+        options: Options,
+    ) -> Arc<Self> {
         Arc::new(Run {
             runner,
             generation: fork::generation(),
@@ -151,6 +210,8 @@ impl<R: Runner> Run<R> {
                 at_work: Vec::new(),
                 abandoned: false,
                 gate: None,
+                admission,
+                will_not_fit: None,
             }),
             changed: Condvar::new(),
             ended: AtomicBool::new(false),
@@ -174,6 +235,17 @@ impl<R: Runner> Run<R> {
         let progress = self.lock();
         let total = progress.scheduler.graph().len();
         (total - progress.scheduler.unfinished(), total)
+    }
+
+    /// Tells the account what came of moving a result.
+    pub(super) fn settle_spilled(&self, id: EntryId, outcome: Spilled) {
+        let account = {
+            let progress = self.lock();
+            progress.admission.as_ref().map(|a| a.account().clone())
+        };
+        if let Some(account) = account {
+            account.settle(id, outcome);
+        }
     }
 
     pub(super) fn options(&self) -> Options {
@@ -457,6 +529,24 @@ impl<R: Runner> Stop for Run<R> {
         {
             run.stop();
         }
+    }
+}
+
+/// Tells a run that waits for memory that there may be some.
+struct Wakes<R: Runner>(Weak<Run<R>>);
+
+impl<R: Runner> Waits for Wakes<R> {
+    fn room(&self) {
+        let Some(run) = self.0.upgrade() else {
+            return;
+        };
+        if run.generation != fork::generation() {
+            return;
+        }
+        if let Some(admission) = &mut run.lock().admission {
+            admission.look_again();
+        }
+        worker::invite(&run);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::promise::Later;
 use crate::graph::TaskId;
+use crate::memory::{self, EntryId};
 use std::any::Any;
 
 /// What came of running a task, if it did not fail.
@@ -54,6 +55,27 @@ pub trait Runner: Send + Sync + 'static {
 
     /// Lets the result of `task` go.
     fn release(&self, token: Self::Token<'_>, task: TaskId);
+
+    /// The result of `task` in the run's account, if it is counted there. Asked for
+    /// once when the task has finished, under a lock: it may not take one itself that
+    /// is held while anything is called.
+    fn entry(&self, _task: TaskId) -> Option<EntryId> {
+        None
+    }
+
+    /// Gives memory that is kept for later back to the system.
+    fn trim(&self, _token: Self::Token<'_>) {
+        memory::trim();
+    }
+
+    /// The asked-for results are going to take `projected` bytes, more than `limit`.
+    fn will_not_fit(&self, _token: Self::Token<'_>, _projected: u64, _limit: u64) {}
+
+    /// The error for a run of which `finished` asked-for results of `count` take
+    /// `bytes`, more than `limit`.
+    fn does_not_fit(&self, bytes: u64, finished: u64, count: u64, limit: u64) -> Self::Error {
+        unreachable!("no result is counted: {bytes} {finished} {count} {limit}")
+    }
 
     /// The error that stands for a panic inside [`run`](Runner::run).
     fn panicked(&self, task: TaskId, payload: Box<dyn Any + Send>) -> Self::Error;

@@ -4,9 +4,10 @@
 //! are ready tasks; it leaves rather than sleep, so that a worker is never held
 //! by a run that has nothing for it. Whoever makes tasks ready invites others.
 
-use super::run::{Progress, Run};
+use super::run::{Job, Progress, Run};
 use super::{Later, Options, Ran, Runner, in_task, pool};
 use crate::graph::TaskId;
+use crate::memory::{Asked, MakeRoom, Spilled};
 use crate::scheduler::Phase;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -121,12 +122,12 @@ fn threads_for<R: Runner>(run: &Run<R>) -> usize {
 
 /// Works for `run` until it has nothing to do or has ended.
 pub(super) fn work<R: Runner>(run: &Arc<Run<R>>, role: Role) {
-    let Some(task) = enter(run, role) else {
+    let Some(job) = enter(run, role) else {
         return;
     };
     let working = run.working();
     WORKING.fetch_add(1, Ordering::SeqCst);
-    let left = (run.runner()).attach(|token| serve(run, role, token, task));
+    let left = (run.runner()).attach(|token| serve(run, role, token, job));
     WORKING.fetch_sub(1, Ordering::SeqCst);
     drop(working);
     if !in_task() {
@@ -139,7 +140,7 @@ pub(super) fn work<R: Runner>(run: &Arc<Run<R>>, role: Role) {
     }
 }
 
-fn enter<R: Runner>(run: &Run<R>, role: Role) -> Option<TaskId> {
+fn enter<R: Runner>(run: &Run<R>, role: Role) -> Option<Job<R::Error>> {
     let progress = &mut *run.lock();
     match role {
         Role::Invited => progress.invited = progress.invited.saturating_sub(1),
@@ -148,38 +149,34 @@ fn enter<R: Runner>(run: &Run<R>, role: Role) -> Option<TaskId> {
     if progress.active >= run.options().limit {
         return None;
     }
-    let task = progress.start()?;
+    let job = progress.start()?;
     progress.active += 1;
     progress.starves_since = None;
     if role == Role::Invited {
         progress.at_work.push(pool::epoch());
     }
-    Some(task)
+    Some(job)
 }
 
-fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: TaskId) -> Left {
+fn serve<R: Runner>(
+    run: &Arc<Run<R>>,
+    role: Role,
+    token: R::Token<'_>,
+    first: Job<R::Error>,
+) -> Left {
     let runner = run.runner();
     let thread = runner.thread(token);
     let mut pace = Pace::new();
     let mut released = Vec::new();
-    let mut task = first;
+    let mut job = first;
     loop {
-        let later = Later::new(run, task);
-        let ran = catch_unwind(AssertUnwindSafe(|| runner.run(token, task, later)))
-            .unwrap_or_else(|payload| Err(runner.panicked(task, payload)));
+        let came = match job {
+            Job::Task(task) => run_task(run, token, thread, task),
+            Job::MakeRoom(make) => make_room(run, token, thread, make),
+        };
         let tick = pace.tick();
         let yields = tick.slice_over && role == Role::Invited && pool::is_contended();
-        let done = match ran {
-            Ok(Ran::Promised) => None,
-            Ok(Ran::Finished) => Some(Ok(())),
-            Err(error) => Some(Err(error)),
-        }
-        .map(|result| Done {
-            task,
-            thread,
-            result,
-        });
-        let step = step(run, role, done, yields, &mut released);
+        let step = step(run, role, came, yields, &mut released);
         if step.wake_caller {
             run.wake_caller();
         }
@@ -188,11 +185,14 @@ fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: T
             runner.release(token, task);
         }
         drop(step.unwanted);
+        if let Some((projected, limit)) = step.will_not_fit {
+            runner.will_not_fit(token, projected, limit);
+        }
         // Only now that everything is released may the run be seen to end.
         match step.next {
-            Next::Task(next) => task = next,
+            Next::Job(next) => job = next,
             Next::Leave(why) => match leave(run, role, why) {
-                Ok(next) => task = next,
+                Ok(next) => job = next,
                 Err(left) => return left,
             },
         }
@@ -202,21 +202,96 @@ fn serve<R: Runner>(run: &Arc<Run<R>>, role: Role, token: R::Token<'_>, first: T
     }
 }
 
+fn run_task<R: Runner>(
+    run: &Arc<Run<R>>,
+    token: R::Token<'_>,
+    thread: u64,
+    task: TaskId,
+) -> Came<R::Error> {
+    let runner = run.runner();
+    let later = Later::new(run, task);
+    let ran = catch_unwind(AssertUnwindSafe(|| runner.run(token, task, later)))
+        .unwrap_or_else(|payload| Err(runner.panicked(task, payload)));
+    let result = match ran {
+        Ok(Ran::Promised) => return Came::Promised(task),
+        Ok(Ran::Finished) => Ok(()),
+        Err(error) => Err(error),
+    };
+    Came::Done(Done {
+        task,
+        thread,
+        result,
+    })
+}
+
+/// What came of the last job of a thread.
+enum Came<E> {
+    Done(Done<E>),
+    Promised(TaskId),
+    /// There is room, or it failed the task that wanted it.
+    Room(Option<Done<E>>),
+}
+
+/// Moves results to disk.
+pub(super) fn move_out<R: Runner>(
+    run: &Run<R>,
+    token: R::Token<'_>,
+    make: MakeRoom<R::Error>,
+) -> Result<(), R::Error> {
+    if make.trim {
+        run.runner().trim(token);
+    }
+    let mut result = Ok(());
+    for (id, holding) in make.leaving {
+        let outcome = match result {
+            Ok(()) => catch_unwind(AssertUnwindSafe(|| holding.spill()))
+                .unwrap_or_else(|payload| Err(run.runner().panicked(make.wanted_by, payload))),
+            Err(_) => Ok(Spilled::NotNow),
+        };
+        let outcome = outcome.unwrap_or_else(|error| {
+            result = Err(error);
+            Spilled::NotNow
+        });
+        run.settle_spilled(id, outcome);
+    }
+    result
+}
+
+fn make_room<R: Runner>(
+    run: &Run<R>,
+    token: R::Token<'_>,
+    thread: u64,
+    make: MakeRoom<R::Error>,
+) -> Came<R::Error> {
+    let task = make.wanted_by;
+    let Err(error) = move_out(run, token, make) else {
+        return Came::Room(None);
+    };
+    // Another thread may have started the task meanwhile; then it had room.
+    let fails = run.lock().scheduler.start_task(task);
+    Came::Room(fails.then_some(Done {
+        task,
+        thread,
+        result: Err(error),
+    }))
+}
+
 /// A task that has run.
 type Done<E> = super::observed::Outcome<E>;
 
 /// What follows from a task that has run.
 struct Step<E> {
-    next: Next,
+    next: Next<E>,
     invitations: usize,
     wake_caller: bool,
+    /// What the asked-for results are going to take, and the limit.
+    will_not_fit: Option<(u64, u64)>,
     /// An error that nobody is told, to be dropped without our lock.
     unwanted: Option<E>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Task(TaskId),
+enum Next<E> {
+    Job(Job<E>),
     Leave(Why),
 }
 
@@ -238,7 +313,7 @@ enum Why {
 fn step<R: Runner>(
     run: &Run<R>,
     role: Role,
-    done: Option<Done<R::Error>>,
+    came: Came<R::Error>,
     yields: bool,
     released: &mut Vec<TaskId>,
 ) -> Step<R::Error> {
@@ -247,9 +322,16 @@ fn step<R: Runner>(
     let mut wake_caller = false;
     let mut unwanted = None;
     let mut handed_over = false;
-    if let Some(done) = done {
+    if let Some(admission) = &mut progress.admission {
+        match &came {
+            Came::Done(_) => {}
+            Came::Promised(task) => admission.promised(*task),
+            Came::Room(_) => admission.room_was_made(),
+        }
+    }
+    if let Came::Done(done) | Came::Room(Some(done)) = came {
         let came_from_pool = role == Role::Invited;
-        match take(progress, options, done, released) {
+        match take(run, progress, done, released) {
             Taken::ForObserver => wake_caller = came_from_pool,
             Taken::ForRerun => {
                 handed_over = true;
@@ -265,7 +347,7 @@ fn step<R: Runner>(
     } else if yields {
         Next::Leave(Why::Yields)
     } else {
-        (progress.start()).map_or(Next::Leave(Why::Idle), Next::Task)
+        (progress.start()).map_or(Next::Leave(Why::Idle), Next::Job)
     };
     wake_caller |= call_caller(progress, options);
     let invitations = wanted(progress, options);
@@ -274,6 +356,7 @@ fn step<R: Runner>(
         next,
         invitations,
         wake_caller,
+        will_not_fit: progress.will_not_fit.take(),
         unwanted,
     }
 }
@@ -288,23 +371,23 @@ enum Taken<E> {
     Settled(Option<E>),
 }
 
-fn take<E>(
-    progress: &mut Progress<E>,
-    options: Options,
-    done: Done<E>,
+fn take<R: Runner>(
+    run: &Run<R>,
+    progress: &mut Progress<R::Error>,
+    done: Done<R::Error>,
     released: &mut Vec<TaskId>,
-) -> Taken<E> {
+) -> Taken<R::Error> {
     let running = progress.scheduler.phase() == Phase::Running;
     match (&mut progress.gate, done.result) {
         (Some(gate), result) if running => {
             gate.outcomes.push(Done { result, ..done });
             Taken::ForObserver
         }
-        (None, Err(_)) if running && options.rerun_on_caller => {
+        (None, Err(_)) if running && run.options().rerun_on_caller => {
             progress.to_rerun.push(done.task);
             Taken::ForRerun
         }
-        (_, result) => Taken::Settled(settle(progress, done.task, result, released)),
+        (_, result) => Taken::Settled(settle(run, progress, done.task, result, released)),
     }
 }
 
@@ -322,7 +405,7 @@ pub(super) fn settle_promised<R: Runner>(
             thread: 0, // no worker of ours
             result,
         };
-        let taken = take(progress, run.options(), done, &mut released);
+        let taken = take(run, progress, done, &mut released);
         if matches!(taken, Taken::ForRerun) {
             progress.active += 1; // the caller's place, while it runs the task
         }
@@ -352,12 +435,12 @@ fn go_on<R: Runner>(run: &Arc<Run<R>>) {
 }
 
 /// Leaves the loop, unless a task has become ready meanwhile.
-fn leave<R: Runner>(run: &Run<R>, role: Role, why: Why) -> Result<TaskId, Left> {
+fn leave<R: Runner>(run: &Run<R>, role: Role, why: Why) -> Result<Job<R::Error>, Left> {
     let progress = &mut *run.lock();
     if why == Why::Idle
-        && let Some(task) = progress.start()
+        && let Some(job) = progress.start()
     {
-        return Ok(task);
+        return Ok(job);
     }
     // A place that is handed over stays taken: the limit holds.
     if why != Why::HandedOver {
@@ -384,18 +467,43 @@ fn leave<R: Runner>(run: &Run<R>, role: Role, why: Why) -> Result<TaskId, Left> 
 /// Tells the scheduler how `task` went. Returns an error that nobody will be
 /// told: only the first failure of a run counts, what fails while the run is
 /// being stopped is its consequence or a coincidence.
-pub(super) fn settle<E>(
-    progress: &mut Progress<E>,
+pub(super) fn settle<R: Runner>(
+    run: &Run<R>,
+    progress: &mut Progress<R::Error>,
     task: TaskId,
-    result: Result<(), E>,
+    result: Result<(), R::Error>,
     released: &mut Vec<TaskId>,
-) -> Option<E> {
-    let Err(error) = result else {
-        progress.scheduler.finish(task, released);
-        return None;
-    };
+) -> Option<R::Error> {
     let first = progress.scheduler.phase() == Phase::Running;
-    progress.scheduler.fail(task, released);
+    let error = match result {
+        Ok(()) => {
+            let before = released.len();
+            progress.scheduler.finish(task, released);
+            let admission = progress.admission.as_mut()?;
+            let (entry, released) = (run.runner().entry(task), &released[before..]);
+            let limit = admission.account().limit();
+            match admission.finished(task, entry, released, &progress.scheduler) {
+                Asked::Fits => return None,
+                Asked::WillNotFit { projected } => {
+                    progress.will_not_fit = Some((projected, limit));
+                    return None;
+                }
+                Asked::DoesNotFit {
+                    bytes,
+                    finished,
+                    count,
+                } => run.runner().does_not_fit(bytes, finished, count, limit),
+            }
+        }
+        Err(error) => {
+            if let Some(admission) = &mut progress.admission {
+                admission.ended(task);
+            }
+            progress.scheduler.fail(task, released);
+            error
+        }
+    };
+    progress.scheduler.stop(released);
     if first {
         progress.failure = Some((task, error));
         None
@@ -422,8 +530,8 @@ pub(super) fn rerun_failed<R: Runner>(run: &Arc<Run<R>>) {
             progress.active -= 1;
             match result {
                 Ok(Ran::Promised) => None,
-                Ok(Ran::Finished) => settle(progress, task, Ok(()), &mut released),
-                Err(error) => settle(progress, task, Err(error), &mut released),
+                Ok(Ran::Finished) => settle(run, progress, task, Ok(()), &mut released),
+                Err(error) => settle(run, progress, task, Err(error), &mut released),
             }
         };
         drop(unwanted);

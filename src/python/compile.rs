@@ -8,6 +8,7 @@
 
 use super::dask::Dask;
 use super::keys::Keys;
+use super::memory::Kept;
 use super::open::Open;
 use super::program::{Mark, Op, Programs, take_last_loads};
 use super::remote::{Object, Objects, is_object};
@@ -26,7 +27,7 @@ pub(super) enum Compiled {
     /// A program was added; it needs the results in [`Compiler::dependencies`].
     Program,
     /// The value itself: nothing has to run.
-    Known(Py<PyAny>),
+    Known(Kept),
     /// The key stands for itself, which says nothing: Dask leaves it out.
     SelfReference,
 }
@@ -119,7 +120,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
         } else if is_exact(value, &self.dask.data_node) {
             let value = value.getattr(intern!(self.py, "value"))?;
             if !is_object(&value) {
-                return Ok(Compiled::Known(value.unbind()));
+                return Ok(Compiled::Known(value.unbind().into()));
             }
             self.constant(&value)?;
         } else if self.is_node(value) {
@@ -148,7 +149,7 @@ impl<'a, 'py> Compiler<'a, 'py> {
                 Op::Const(i) => {
                     let value = self.programs.get(i).clone_ref(self.py);
                     self.programs.cut(start);
-                    return Ok(Compiled::Known(value));
+                    return Ok(Compiled::Known(value.into()));
                 }
                 Op::Slot(target) if target == task => {
                     self.programs.cut(start);

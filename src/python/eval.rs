@@ -93,15 +93,22 @@ impl Drop for Stack {
     }
 }
 
+/// The result of a dependency.
+pub(super) enum Needed {
+    /// Alive until the program has ended.
+    Borrowed(*mut PyObject),
+    /// A new reference.
+    Owned(*mut PyObject),
+}
+
 /// Runs the program of `task` and returns its result, a new reference.
 ///
-/// `result` gives the result of a dependency, borrowed and alive until this
-/// returns.
+/// `result` gives the result of a dependency.
 pub(super) fn run(
     py: Python<'_>,
     programs: &Programs,
     task: TaskId,
-    result: impl Fn(TaskId) -> *mut PyObject,
+    result: impl Fn(TaskId) -> PyResult<Needed>,
 ) -> PyResult<*mut PyObject> {
     let mut stack = Stack::default();
     let words = programs.words(task);
@@ -114,7 +121,10 @@ pub(super) fn run(
         unsafe {
             match Op::decode(word) {
                 Op::Const(i) => stack.push_borrowed(programs.get(i).as_ptr()),
-                Op::Slot(dependency) => stack.push_borrowed(result(dependency)),
+                Op::Slot(dependency) => match result(dependency)? {
+                    Needed::Borrowed(value) => stack.push_borrowed(value),
+                    Needed::Owned(value) => stack.push_owned(value),
+                },
                 Op::Call(n) => call(py, &mut stack, n, 0, ptr::null_mut())?,
                 Op::CallKw(n) => {
                     let names = programs.get(words[next] as usize).as_ptr();

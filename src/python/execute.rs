@@ -1,6 +1,8 @@
 //! The scheduler call: parse, order, run, gather.
 
 use super::errors;
+use super::groups::groups_of;
+use super::memory::{Limited, Memory};
 use super::observer::PythonObserver;
 use super::parse::{self, Parsed};
 use super::remote::{self, Objects, Remote, WaitedBy};
@@ -8,8 +10,9 @@ use super::results::Wanted;
 use super::runner::PythonRunner;
 use super::threads::{self, Inside};
 use super::tracing::Tracing;
-use crate::executor::{Caller, Ended, Options, Run, in_task};
+use crate::executor::{Caller, Ended, Options, Run, in_task, nesting};
 use crate::graph::{TaskGraph, TaskId};
+use crate::memory::{Admission, Groups};
 use crate::order::{Hints, order_with};
 use crate::scheduler::Scheduler;
 use pyo3::exceptions::PyRuntimeError;
@@ -22,9 +25,14 @@ use std::sync::Arc;
 ///
 /// At most `limit` tasks run at the same time. On the main thread the caller
 /// waits, open to signals; elsewhere it helps to run its own tasks. `observer`,
-/// if not None, is told of every task: see `mars.contrib.dask._callbacks`.
+/// if not None, is told of every task: see `mars.contrib.dask._callbacks`. `memory` is
+/// the limit under which it runs.
 #[pyfunction]
-#[pyo3(signature = (dsk, keys, limit, on_main_thread, rerun_exceptions_locally, observer=None))]
+#[pyo3(signature = (dsk, keys, limit, on_main_thread, rerun_exceptions_locally, observer=None, memory=None))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the keywords of a Python function"
+)]
 pub(super) fn execute<'py>(
     py: Python<'py>,
     dsk: &Bound<'py, PyDict>,
@@ -33,11 +41,12 @@ pub(super) fn execute<'py>(
     on_main_thread: bool,
     rerun_exceptions_locally: bool,
     observer: Option<Bound<'py, PyAny>>,
+    memory: Option<Memory>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let inside = Inside::enter(py)?;
     let mut wanted = Wanted::new(keys)?;
     let options = options_for(limit, on_main_thread, rerun_exceptions_locally);
-    let run = prepare(py, dsk, &mut wanted, observer.is_some(), options)?;
+    let run = prepare(py, dsk, &mut wanted, observer.is_some(), options, memory)?;
     // Signals are for the main thread, also where it helps in a nested run.
     let poll = || match on_main_thread {
         true => Python::attach(|py| py.check_signals()),
@@ -101,23 +110,32 @@ fn prepare<'py>(
     wanted: &mut Wanted<'py>,
     is_observed: bool,
     options: Options,
+    memory: Option<Memory>,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
     let mut objects = Objects::new(None, 0);
     if is_observed {
         objects = objects.apart();
     }
     let parsed = parse::parse(py, dsk, objects, |keys, _| wanted.number(keys))?;
-    run_of(py, parsed, Held::ForCaller, remote::waiting(), options)
+    run_of(
+        py,
+        parsed,
+        Held::ForCaller,
+        remote::waiting(),
+        options,
+        memory,
+    )
 }
 
 /// A run of what was parsed, in a copy of the caller's context. `waited_by` are the
-/// objects that wait for it.
+/// objects that wait for it; `memory` is the limit under which it runs.
 pub(super) fn run_of(
     py: Python<'_>,
     parsed: Parsed,
     held: Held,
     waited_by: WaitedBy,
     options: Options,
+    memory: Option<Memory>,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
     let (scheduler, parsed) = scheduler_for(py, parsed, held)?;
     // SAFETY: attached; returns a new reference or null with an exception set.
@@ -126,15 +144,42 @@ pub(super) fn run_of(
     let remote = (parsed.objects)
         .map(|pending| Remote::new(py, pending, waited_by, options.limit))
         .transpose()?;
+    let groups = match memory {
+        Some(_) => groups_of(py, &parsed.keys, remote.as_ref()),
+        None => Groups::default(),
+    };
+    let limited = memory.map(|memory| Limited::new(memory, parsed.keys.len()));
     let runner = PythonRunner::new(
         parsed.programs,
         parsed.keys,
-        parsed.known,
         context.unbind(),
         tracing,
         remote,
+        limited,
     );
-    let run = Run::new(scheduler, runner, options);
+    let mut known = Vec::new();
+    for (task, kept) in parsed.known {
+        runner.keep(py, task, kept)?;
+        known.extend(runner.entry_of(task).map(|entry| (task, entry)));
+    }
+    let run = match runner.memory() {
+        None => Run::new(scheduler, runner, options),
+        Some(memory) => {
+            let requested = match held {
+                Held::ForCaller => parsed.requested.as_slice(),
+                Held::ByObjects => &[],
+            };
+            let admission = Admission::new(
+                memory.account().clone(),
+                &scheduler,
+                nesting(),
+                groups,
+                &known,
+                requested,
+            );
+            Run::limited(scheduler, admission, runner, options)
+        }
+    };
     if let Some(remote) = run.runner().remote() {
         remote.store().adopt(&run);
     }

@@ -9,12 +9,16 @@ mod dask;
 mod errors;
 mod eval;
 mod execute;
+mod forecast;
+mod groups;
 mod keys;
+mod memory;
 mod observer;
 mod once;
 mod open;
 mod parse;
 mod places;
+mod prefix;
 mod program;
 mod remote;
 mod results;
@@ -32,8 +36,11 @@ fn _mars(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(execute::execute, module)?)?;
     module.add_function(wrap_pyfunction!(execute::order, module)?)?;
+    module.add_function(wrap_pyfunction!(forecast::forecast, module)?)?;
+    module.add_function(wrap_pyfunction!(prefix::key_prefix, module)?)?;
     module.add_function(wrap_pyfunction!(threads::shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(threads::pool_size, module)?)?;
     module.add_function(wrap_pyfunction!(threads::retire_pool, module)?)?;
+    memory::add_to(module)?;
     remote::add_to(module)
 }

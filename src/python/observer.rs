@@ -33,7 +33,7 @@ impl<'r> PythonObserver<'r> {
             let key = &keys[task.index()];
             let needs = graph.dependencies(task).iter();
             dependencies.set_item(key, PySet::new(py, needs.map(|t| &keys[t.index()]))?)?;
-            if let Some(value) = runner.get(py, task) {
+            if let Some(value) = runner.get(py, task)? {
                 known.set_item(key, value)?;
             }
         }
@@ -71,7 +71,7 @@ impl Observer for PythonObserver<'_> {
         released: &[TaskId],
     ) -> PyResult<()> {
         Inside::again(|py, _| {
-            let result = self.run.runner().get(py, task);
+            let result = self.run.runner().get(py, task)?;
             let (ready, released) = (self.list(py, ready)?, self.list(py, released)?);
             (self.observer).call_method1(
                 py,

@@ -8,6 +8,7 @@ use super::compile::{Compiled, Compiler};
 use super::dask::Dask;
 use super::errors;
 use super::keys::Keys;
+use super::memory::Kept;
 use super::program::Programs;
 use super::remote::{Objects, PendingObjects, compile_object};
 use crate::graph::{GraphBuilder, TaskId};
@@ -25,7 +26,7 @@ pub(super) struct Parsed {
     /// The key of every task.
     pub(super) keys: Vec<Py<PyAny>>,
     /// Results that are there before anything runs.
-    pub(super) known: Vec<(TaskId, Py<PyAny>)>,
+    pub(super) known: Vec<(TaskId, Kept)>,
     /// The tasks whose results the caller asked for.
     pub(super) requested: Vec<TaskId>,
     /// The objects of `mars.remote` that are to be run, if there are any.

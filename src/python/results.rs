@@ -79,13 +79,17 @@ impl<'py> Wanted<'py> {
     pub(super) fn gather(
         &self,
         py: Python<'py>,
-        result: impl Fn(TaskId) -> Option<Bound<'py, PyAny>>,
+        result: impl Fn(TaskId) -> PyResult<Option<Bound<'py, PyAny>>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut tasks = self.tasks.iter();
         let mut values: Vec<Bound<'py, PyAny>> = Vec::new();
         for step in &self.steps {
             match step {
-                Step::Key(_) => values.extend(tasks.next().and_then(|task| result(*task))),
+                Step::Key(_) => {
+                    if let Some(task) = tasks.next() {
+                        values.extend(result(*task)?);
+                    }
+                }
                 Step::Tuple(n) => {
                     let items = values.split_off(values.len() - n);
                     values.push(PyTuple::new(py, items)?.into_any());

@@ -1,13 +1,15 @@
 //! Runs tasks by running their programs, and keeps the results.
 
 use super::errors;
-use super::eval;
+use super::eval::{self, Needed};
+use super::memory::{self, Kept, Limited, Memory};
 use super::program::Programs;
 use super::remote::{self, Remote};
 use super::threads::{self, Inside, interpreter_call};
 use super::tracing::Tracing;
 use crate::executor::{Later, Ran, Runner};
 use crate::graph::TaskId;
+use crate::memory::EntryId;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
@@ -26,25 +28,24 @@ pub(super) struct PythonRunner {
     tracing: Tracing,
     /// What it knows of objects, if there are any in the graph.
     remote: Option<Remote>,
+    /// Under a memory limit: the results that are counted.
+    limited: Option<Limited>,
 }
 
 impl PythonRunner {
-    /// A runner for what was parsed. `context` is what tasks find as context
+    /// A runner for what was parsed, without results yet. `context` is what tasks find as context
     /// variables: a copy each. Workers use the hooks of `tracing`.
     pub(super) fn new(
         programs: Programs,
         keys: Vec<Py<PyAny>>,
-        known: Vec<(TaskId, Py<PyAny>)>,
         context: Py<PyAny>,
         tracing: Tracing,
         remote: Option<Remote>,
+        limited: Option<Limited>,
     ) -> Self {
         let results: Box<[AtomicPtr<PyObject>]> = (0..keys.len())
             .map(|_| AtomicPtr::new(ptr::null_mut()))
             .collect();
-        for (task, value) in known {
-            results[task.index()].store(value.into_ptr(), Ordering::Relaxed);
-        }
         PythonRunner {
             programs,
             keys,
@@ -52,6 +53,7 @@ impl PythonRunner {
             context,
             tracing,
             remote,
+            limited,
         }
     }
 
@@ -73,11 +75,37 @@ impl PythonRunner {
     }
 
     /// Keeps the result of a task.
-    pub(super) fn deliver(&self, py: Python<'_>, task: TaskId, value: Py<PyAny>) {
+    pub(super) fn keep(&self, py: Python<'_>, task: TaskId, kept: Kept) -> PyResult<()> {
+        let value = match (kept, &self.limited) {
+            (Kept::Value(value), _) => value,
+            (Kept::Cell(cell), Some(limited)) if cell.memory().is(limited.memory()) => {
+                limited.keep(task, cell);
+                return Ok(());
+            }
+            // It belongs to another limit, or there is none here.
+            (kept @ Kept::Cell(_), _) => kept.value(py)?,
+        };
         self.results[task.index()].store(value.into_ptr(), Ordering::Release);
+        Ok(())
+    }
+
+    /// The same for a task that has run, or found its result elsewhere.
+    pub(super) fn deliver(&self, py: Python<'_>, task: TaskId, kept: Kept) -> PyResult<()> {
+        self.keep(py, task, kept)?;
         if let Some(remote) = &self.remote {
             drop(remote.take(py, task));
         }
+        Ok(())
+    }
+
+    /// The limit under which it runs.
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        self.limited.as_ref().map(Limited::memory)
+    }
+
+    /// What stands for the result of `task` in the account.
+    pub(super) fn entry_of(&self, task: TaskId) -> Option<EntryId> {
+        self.limited.as_ref()?.entry(task)
     }
 
     /// Runs the program of `task` and returns its result.
@@ -97,11 +125,31 @@ impl PythonRunner {
         self.results[task.index()].load(Ordering::Acquire)
     }
 
-    /// The result of a finished task.
-    pub(super) fn get<'py>(&self, py: Python<'py>, task: TaskId) -> Option<Bound<'py, PyAny>> {
+    /// The result of a finished task, read from the disk if it is there.
+    pub(super) fn get<'py>(
+        &self,
+        py: Python<'py>,
+        task: TaskId,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if let Some(cell) = self.limited.as_ref().and_then(|limited| limited.cell(task)) {
+            return Ok(Some(Kept::Cell(cell).value(py)?.into_bound(py)));
+        }
         // SAFETY: a place holds null or a reference that nobody takes away
         // while the caller, who asked for this task, still holds it.
-        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.result(task)) }
+        Ok(unsafe { Bound::from_borrowed_ptr_or_opt(py, self.result(task)) })
+    }
+
+    /// The result of a task that one which runs now depends on.
+    #[inline]
+    fn needed(&self, py: Python<'_>, task: TaskId) -> PyResult<Needed> {
+        let value = self.result(task);
+        if value.is_null()
+            && let Some(limited) = &self.limited
+            && let Some(cell) = limited.cell(task)
+        {
+            return Ok(Needed::Owned(cell.bring_back(py)?.into_ptr()));
+        }
+        Ok(Needed::Borrowed(value))
     }
 
     fn run_in_context(&self, py: Python<'_>, task: TaskId) -> PyResult<*mut PyObject> {
@@ -114,7 +162,7 @@ impl PythonRunner {
         if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
             return Err(PyErr::fetch(py));
         }
-        let result = eval::run(py, &self.programs, task, |task| self.result(task));
+        let result = eval::run(py, &self.programs, task, |task| self.needed(py, task));
         // SAFETY: attached; entered above, by this thread.
         if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
             let error = PyErr::fetch(py);
@@ -158,6 +206,12 @@ impl Runner for PythonRunner {
         {
             return remote::run(self, remote, object, task, &later);
         }
+        if let Some(limited) = &self.limited {
+            let before = limited.size_before();
+            let value = self.run_program(py, task)?;
+            self.keep(py, task, limited.count(value, before)?)?;
+            return Ok(Ran::Finished);
+        }
         let value = self.run_in_context(py, task)?;
         self.results[task.index()].store(value, Ordering::Release);
         Ok(Ran::Finished)
@@ -169,7 +223,25 @@ impl Runner for PythonRunner {
         if !value.is_null() {
             // SAFETY: attached; the place held one reference, now ours alone.
             unsafe { interpreter_call::decref(value) };
+        } else if let Some(limited) = &self.limited {
+            drop(limited.take(task));
         }
+    }
+
+    fn entry(&self, task: TaskId) -> Option<EntryId> {
+        self.entry_of(task)
+    }
+
+    fn trim(&self, py: Python<'_>) {
+        memory::trim(py);
+    }
+
+    fn will_not_fit(&self, py: Python<'_>, projected: u64, limit: u64) {
+        memory::report_will_not_fit(py, projected, limit);
+    }
+
+    fn does_not_fit(&self, bytes: u64, finished: u64, count: u64, limit: u64) -> PyErr {
+        memory::does_not_fit(bytes, finished, count, limit)
     }
 
     fn panicked(&self, task: TaskId, payload: Box<dyn Any + Send>) -> PyErr {
@@ -193,6 +265,9 @@ impl Drop for PythonRunner {
         Inside::again(|py, _| {
             if let Some(remote) = &self.remote {
                 remote.clear(py);
+            }
+            if let Some(limited) = &self.limited {
+                limited.clear();
             }
             for result in &mut self.results {
                 let value = std::mem::replace(result.get_mut(), ptr::null_mut());

@@ -276,6 +276,8 @@ pub(super) fn shutdown(py: Python<'_>) {
         while INSIDE.load(Ordering::SeqCst) > 0 && begin.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_micros(100));
         }
+        // Not every result is let go of before the process ends.
+        super::memory::remove_all();
     });
 }
 

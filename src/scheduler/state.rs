@@ -140,6 +140,50 @@ impl Scheduler {
         Some(task)
     }
 
+    /// The ready task of lowest rank.
+    pub fn peek(&self) -> Option<TaskId> {
+        Some(self.by_rank[self.ready.peek()? as usize])
+    }
+
+    /// The ready tasks that a finished one has made ready, in no order.
+    pub fn ready_since_the_start(&self) -> impl Iterator<Item = TaskId> {
+        self.ready.later().map(|rank| self.by_rank[rank as usize])
+    }
+
+    /// Makes `task` running, out of turn; says whether it was ready.
+    pub fn start_task(&mut self, task: TaskId) -> bool {
+        let was_ready = self.state[task.index()] == TaskState::Ready
+            && self.ready.take(self.rank[task.index()]);
+        if was_ready {
+            self.state[task.index()] = TaskState::Running;
+            self.running += 1;
+        }
+        was_ready
+    }
+
+    /// The rank of `task`: lower ones go first.
+    pub fn rank(&self, task: TaskId) -> u32 {
+        self.rank[task.index()]
+    }
+
+    /// The ranks of all tasks.
+    pub fn ranks(&self) -> &[u32] {
+        &self.rank
+    }
+
+    /// Whether the task of this rank has a result, or had one.
+    pub fn has_finished(&self, rank: u32) -> bool {
+        matches!(
+            self.state(self.by_rank[rank as usize]),
+            TaskState::Finished | TaskState::Released
+        )
+    }
+
+    /// How many holders the result of `task` has: see [`Ledger`].
+    pub fn holders(&self, task: TaskId) -> u32 {
+        self.ledger.holders(task)
+    }
+
     /// A running task has a result. Adds to `released` the tasks whose results
     /// nobody holds any more.
     ///

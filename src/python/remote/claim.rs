@@ -1,5 +1,6 @@
 //! Where an object stands in a session, and who may run it.
 
+use super::super::memory::Kept;
 use super::super::runner::PythonRunner;
 use super::object::{Dependencies, Inner, Object, WeakDependencies, drop_objects};
 use super::store::{Place, Store};
@@ -36,7 +37,7 @@ pub(super) enum Claim {
     /// It is this task's to run.
     Granted,
     /// There is a result.
-    Finished(Py<PyAny>),
+    Finished(Kept),
     /// Another task runs it, and will tell.
     Promised,
     /// That task waits for this one.
@@ -50,7 +51,7 @@ impl Object {
         &self,
         store: &Bound<'_, Store>,
         read: impl FnOnce(&Template, &[Py<Object>]) -> T,
-    ) -> Option<Result<Py<PyAny>, T>> {
+    ) -> Option<Result<Kept, T>> {
         let inner = self.lock();
         if let Some(State::Finished(place)) = inner.state(store)
             && let Some(value) = store.get().get(store.py(), *place)
@@ -71,7 +72,7 @@ impl Object {
     }
 
     /// Its value in the session of `store`, if it has one there.
-    pub(super) fn value(&self, store: &Bound<'_, Store>) -> Option<Py<PyAny>> {
+    pub(super) fn value(&self, store: &Bound<'_, Store>) -> Option<Kept> {
         let inner = self.lock();
         match inner.state(store) {
             Some(State::Finished(place)) => store.get().get(store.py(), *place),
@@ -153,7 +154,7 @@ impl Object {
     }
 
     /// Keeps the result; those who waited are to be told.
-    pub(super) fn finish(&self, store: &Bound<'_, Store>, value: Py<PyAny>) -> Vec<Waiter> {
+    pub(super) fn finish(&self, store: &Bound<'_, Store>, value: Kept) -> Vec<Waiter> {
         let py = store.py();
         let weak = self.weak_dependencies(py);
         let place = store.get().put(value);
@@ -190,12 +191,11 @@ impl Object {
 
 impl Waiter {
     /// Tells that there is a result.
-    pub(super) fn finished(self, py: Python<'_>, value: &Py<PyAny>) {
+    pub(super) fn finished(self, py: Python<'_>, value: &Kept) {
         if let Some(run) = self.promise.run() {
-            run.runner()
-                .deliver(py, self.promise.task(), value.clone_ref(py));
+            let delivered = (run.runner()).deliver(py, self.promise.task(), value.clone_ref(py));
             drop(self._ticket);
-            self.promise.settle(Ok(()));
+            self.promise.settle(delivered);
         }
     }
 

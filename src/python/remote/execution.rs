@@ -52,7 +52,14 @@ pub(super) fn prepare<'py>(
     }
     let parsed = plan::plan(py, objects, store)?;
     // Nothing is held for the caller: results are kept by the objects.
-    run_of(py, parsed, Held::ByObjects, waited_by, options)
+    run_of(
+        py,
+        parsed,
+        Held::ByObjects,
+        waited_by,
+        options,
+        store.get().memory.clone(),
+    )
 }
 
 /// Executes `objects` in the session of `store`, at most `limit` tasks at a time.
@@ -209,7 +216,9 @@ pub(crate) fn fetch_objects<'py>(
 ) -> PyResult<Bound<'py, PyList>> {
     let values = objects.iter().map(|object| {
         let value = object.get().value(store);
-        value.ok_or_else(|| PyLookupError::new_err(object.clone().unbind()))
+        value
+            .ok_or_else(|| PyLookupError::new_err(object.clone().unbind()))?
+            .value(py)
     });
     PyList::new(py, values.collect::<PyResult<Vec<_>>>()?)
 }

@@ -5,6 +5,7 @@ use super::drops::drop_flat;
 use super::key::Key;
 use super::python_side::PythonSide;
 use super::template::Template;
+use crate::python::memory::Kept;
 use crate::python::once::intern;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -140,22 +141,23 @@ impl Object {
 
     /// What a person calls it: its function and its key.
     pub(in crate::python) fn name(&self, py: Python<'_>) -> String {
+        match self.function_name(py) {
+            Some(name) => format!("{name}: {}", self.__repr__()),
+            None => self.__repr__(),
+        }
+    }
+
+    /// The name of its function.
+    pub(in crate::python) fn function_name(&self, py: Python<'_>) -> Option<String> {
         let functions: Vec<_> = {
             let inner = self.lock();
             (inner.template.constants.iter().take(2))
                 .map(|constant| constant.clone_ref(py))
                 .collect()
         };
-        let name = (functions.iter())
-            .find(|function| !PythonSide::is_ours(function.bind(py)))
-            .and_then(|function| {
-                let name = function.bind(py).getattr_opt(intern!(py, "__qualname__"));
-                name.ok().flatten()?.extract::<String>().ok()
-            });
-        match name {
-            Some(name) => format!("{name}: {}", self.__repr__()),
-            None => self.__repr__(),
-        }
+        let function = (functions.iter()).find(|f| !PythonSide::is_ours(f.bind(py)))?;
+        let name = (function.bind(py)).getattr_opt(intern!(py, "__qualname__"));
+        name.ok().flatten()?.extract::<String>().ok()
     }
 
     pub(super) fn collection(&self, py: Python<'_>) -> Option<Py<PyAny>> {
@@ -174,7 +176,10 @@ impl Drop for Object {
         let mut references: SmallVec<[Py<PyAny>; 4]> = SmallVec::new();
         for session in &inner.sessions {
             if let State::Finished(place) = session.state {
-                references.extend(session.store.get().take(place));
+                match session.store.get().take(place) {
+                    Some(Kept::Value(value)) => references.push(value),
+                    kept => drop(kept),
+                }
             }
         }
         // Constants too may lead to objects, hidden in partials and closures.

@@ -9,6 +9,7 @@
 use super::super::compile::{Compiled, Compiler};
 use super::super::errors;
 use super::super::keys::Keys;
+use super::super::memory::Kept;
 use super::super::parse::{self, Parsed};
 use super::super::places::Places;
 use super::super::program::{Op, Programs};
@@ -125,7 +126,7 @@ impl<'py> Objects<'py> {
     pub(crate) fn into_pending(
         self,
         keys: &mut [Py<PyAny>],
-        known: &[(TaskId, Py<PyAny>)],
+        known: &[(TaskId, Kept)],
     ) -> PyResult<Option<PendingObjects>> {
         let Some(store) = self.store else {
             return Ok(None);
@@ -199,7 +200,7 @@ fn emit<'py>(
     programs: &mut Programs,
     dependencies: &mut Vec<TaskId>,
     mut number: impl FnMut(&Bound<'py, Object>) -> PyResult<TaskId>,
-) -> PyResult<Option<Py<PyAny>>> {
+) -> PyResult<Option<Kept>> {
     let py = object.py();
     let mut write = |template: &Template, needed: &[Py<Object>]| {
         let first = dependencies.len();

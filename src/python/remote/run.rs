@@ -1,5 +1,6 @@
 //! Runs the task of an object.
 
+use super::super::memory::{Kept, Memory};
 use super::super::runner::PythonRunner;
 use super::super::threads::{Inside, interpreter_call};
 use super::capture::Covered;
@@ -15,6 +16,7 @@ use super::tracking::{is_scalar, track};
 use super::waits::{Ticket, WaitedBy};
 use crate::executor::{self, Ended, Later, Promise, Ran, Run};
 use crate::graph::TaskId;
+use crate::memory::resident;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
@@ -175,10 +177,10 @@ struct Claimed<'py> {
 
 impl<'py> Claimed<'py> {
     /// Keeps the result, and tells those who wait.
-    fn finish(mut self, value: &Py<PyAny>) {
+    fn finish(mut self, value: &Kept) {
         let py = self.store.py();
         if let Some(object) = self.object.take() {
-            if !is_scalar(value.bind(py)) {
+            if !matches!(value, Kept::Value(value) if is_scalar(value.bind(py))) {
                 track(&object);
             }
             let waiters = object.get().finish(&self.store, value.clone_ref(py));
@@ -234,7 +236,7 @@ pub(in crate::python) fn run(
         Claim::Granted => {}
         Claim::Promised => return Ok(Ran::Promised),
         Claim::Finished(value) => {
-            runner.deliver(py, task, value);
+            runner.deliver(py, task, value)?;
             return Ok(Ran::Finished);
         }
         Claim::WouldWaitForItself => {
@@ -248,6 +250,7 @@ pub(in crate::python) fn run(
         object: Some(object.clone()),
         store: store.clone(),
     };
+    let before = (runner.memory().is_some_and(Memory::watches_growth)).then(resident);
     let result = {
         let covered = Covered::now(py)?;
         let inside = current::Inside::enter(object.as_unbound(), &remote.waited_by);
@@ -264,8 +267,10 @@ pub(in crate::python) fn run(
         Err(error) => failed(remote, claimed, &object, task, error, later),
         Ok(Outcome::Returned(returned)) => resolve(runner, remote, claimed, returned, task, later),
         Ok(Outcome::Value(value)) => {
+            let memory = store.get().memory.as_ref();
+            let value = Kept::new(value.into_bound(py), memory, before)?;
             claimed.finish(&value);
-            runner.deliver(py, task, value);
+            runner.deliver(py, task, value)?;
             Ok(Ran::Finished)
         }
     }
@@ -290,6 +295,14 @@ fn checked(object: &Bound<'_, Object>, value: Py<PyAny>) -> PyResult<Py<PyAny>> 
                 .map(Bound::unbind)
         }
     }
+}
+
+/// The same for a value that another object has as well.
+fn checked_kept(object: &Bound<'_, Object>, value: Kept) -> PyResult<Kept> {
+    if object.get().outputs.is_none() {
+        return Ok(value);
+    }
+    checked(object, value.value(object.py())?).map(Kept::Value)
 }
 
 fn failed(
@@ -346,9 +359,9 @@ fn resolve(
     if let Some(value) = returned.get().value(&store)
         && let Some(object) = &claimed.object
     {
-        let value = checked(object, value)?;
+        let value = checked_kept(object, value)?;
         claimed.finish(&value);
-        runner.deliver(py, task, value);
+        runner.deliver(py, task, value)?;
         return Ok(Ran::Finished);
     }
     let waited_by = WaitedBy::new(
@@ -405,7 +418,7 @@ impl Resolution {
         let value = match ended {
             Ok(()) => match self.returned.get().value(&claimed.store) {
                 Some(value) => match &claimed.object {
-                    Some(object) => checked(object, value),
+                    Some(object) => checked_kept(object, value),
                     None => Ok(value),
                 },
                 None => Err(execution::cancelled()),
@@ -416,8 +429,8 @@ impl Resolution {
             Ok(value) => {
                 claimed.finish(&value);
                 if let Some(run) = self.promise.run() {
-                    run.runner().deliver(py, self.promise.task(), value);
-                    self.promise.settle(Ok(()));
+                    let delivered = run.runner().deliver(py, self.promise.task(), value);
+                    self.promise.settle(delivered);
                 }
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! The results of one session.
 
+use super::super::memory::{Kept, Memory};
 use super::super::runner::PythonRunner;
 use super::super::threads::Inside;
 use crate::executor::Run;
@@ -19,12 +20,15 @@ pub(crate) struct Store {
     pub(super) retries: u32,
     #[pyo3(get)]
     pub(super) retry_delay: f64,
+    /// The limit that its results are under.
+    #[pyo3(get)]
+    pub(in crate::python) memory: Option<Memory>,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    places: Vec<Option<Py<PyAny>>>,
+    places: Vec<Option<Kept>>,
     free: Vec<u32>,
     stopped: bool,
     runs: Vec<Weak<Run<PythonRunner>>>,
@@ -40,7 +44,7 @@ impl Store {
     }
 
     /// Keeps `value`. None if the session has stopped.
-    pub(super) fn put(&self, value: Py<PyAny>) -> Option<Place> {
+    pub(super) fn put(&self, value: Kept) -> Option<Place> {
         let mut inner = self.lock();
         if inner.stopped {
             drop(inner); // before the value, whose destructor may run anything
@@ -60,14 +64,14 @@ impl Store {
     }
 
     /// The value at `place`, unless the session has stopped.
-    pub(super) fn get(&self, py: Python<'_>, place: Place) -> Option<Py<PyAny>> {
+    pub(super) fn get(&self, py: Python<'_>, place: Place) -> Option<Kept> {
         let inner = self.lock();
         let value = inner.places.get(place.0 as usize)?.as_ref()?;
         Some(value.clone_ref(py))
     }
 
     /// Takes a value out.
-    pub(super) fn take(&self, place: Place) -> Option<Py<PyAny>> {
+    pub(super) fn take(&self, place: Place) -> Option<Kept> {
         let mut inner = self.lock();
         let value = inner.places.get_mut(place.0 as usize)?.take()?;
         inner.free.push(place.0);
@@ -82,7 +86,7 @@ impl Store {
     ) -> Result<(), E> {
         match self.inner.try_lock() {
             Ok(inner) => match inner.places.get(place.0 as usize) {
-                Some(Some(value)) => visit(value),
+                Some(Some(value)) => value.visit(visit),
                 _ => Ok(()),
             },
             Err(_) => Ok(()),
@@ -102,10 +106,12 @@ impl Store {
 #[pymethods]
 impl Store {
     #[new]
-    fn new(retries: u32, retry_delay: f64) -> Self {
+    #[pyo3(signature = (retries, retry_delay, memory=None))]
+    fn new(retries: u32, retry_delay: f64, memory: Option<Memory>) -> Self {
         Store {
             retries,
             retry_delay,
+            memory,
             inner: Mutex::default(),
         }
     }

@@ -32,10 +32,12 @@ except ModuleNotFoundError as error:
 
 from mars.contrib.dask import _setup
 from mars.contrib.dask._convert import convert_dask_collection
+from mars.contrib.dask._explain import explain
+from mars.contrib.dask._explanation import Explanation
 from mars.contrib.dask.background import mars_background
 from mars.contrib.dask.scheduler import mars_scheduler
 
-__all__ = ["convert_dask_collection", "mars_background", "mars_scheduler"]
+__all__ = ["Explanation", "convert_dask_collection", "explain", "mars_background", "mars_scheduler"]
 
 _dask_base.named_schedulers["mars"] = mars_scheduler
 _dask_base.named_schedulers["mars-background"] = mars_background

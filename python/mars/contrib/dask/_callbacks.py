@@ -8,7 +8,7 @@ from typing import Any
 from dask._task_spec import Alias, convert_legacy_graph
 from dask.callbacks import Callback, local_callbacks, normalize_callback, unpack_callbacks
 
-from mars._mars import execute
+from mars._mars import Memory, execute
 from mars.contrib.dask import _options
 
 Key = Any
@@ -23,6 +23,7 @@ def execute_reporting(
     rerun_exceptions_locally: bool,
     callbacks: Any,
     known: Mapping[Key, Any] | None,
+    memory: Memory | None,
 ) -> Any:
     """Compute `keys`, calling callbacks on the calling thread as Dask does.
 
@@ -35,6 +36,8 @@ def execute_reporting(
         computations then do not see.
     known
         Results that need not be computed, by key.
+    memory
+        The limit under which it runs; None without one.
 
     Returns
     -------
@@ -50,12 +53,12 @@ def execute_reporting(
     if callbacks is not None:
         callbacks = _normalized(callbacks)
     with local_callbacks(callbacks) as active:
-        report = _Report(dsk, active)
+        report = _Report(dsk, active, keeps_results=memory is None)
         succeeded = False
         try:
             report.start()
             run = dsk if not known else _options.with_known(dsk, known)
-            results = execute(run, keys, limit, on_main_thread, rerun_exceptions_locally, report)
+            results = execute(run, keys, limit, on_main_thread, rerun_exceptions_locally, report, memory)
             succeeded = True
             return results
         finally:
@@ -74,12 +77,14 @@ class _Report:
     """Calls the hooks, and keeps the state dict that they are shown.
 
     Has the fields of the state of ``dask.local.start_state_from_dask``, true at
-    every call. ``ready`` is a set here: the engine's queue is not a list.
+    every call. ``ready`` is a set here: the engine's queue is not a list. Under a memory
+    limit ``cache`` has no results but those known from the start: they could not leave memory.
     """
 
-    def __init__(self, dsk: dict[Key, Any], callbacks: Iterable[Hooks]) -> None:
+    def __init__(self, dsk: dict[Key, Any], callbacks: Iterable[Hooks], *, keeps_results: bool) -> None:
         self.dsk = dsk
         self.state: dict[str, Any] = {}
+        self._keeps_results = keeps_results
         self._callbacks = list(callbacks)
         _, _, self._pretask, self._posttask, _ = unpack_callbacks(self._callbacks)
         self._started: list[Hooks] = []
@@ -125,7 +130,8 @@ class _Report:
     def finished(self, key: Key, result: Any, worker: int, ready: list[Key], released: list[Key]) -> None:
         """`key` has run: called by the engine."""
         state = self.state
-        state["cache"][key] = result
+        if self._keeps_results:
+            state["cache"][key] = result
         for dependent in state["dependents"][key]:
             state["waiting"][dependent].discard(key)
         for dependent in ready:

@@ -13,6 +13,7 @@ from mars._mars import execute
 from mars.contrib.dask import _options
 from mars.contrib.dask._callbacks import execute_reporting
 from mars.contrib.dask.materialize import materialize
+from mars.session import current_memory
 
 __all__ = ["mars_scheduler"]
 
@@ -69,6 +70,9 @@ def mars_scheduler(
 
     Raises
     ------
+    MemoryLimitError
+        There is a memory limit (`mars.new_session`, or the setting ``mars.memory-limit``), and
+        the results fit neither into it nor on the disk.
     KeyError
         A requested key is not in the graph.
     ValueError
@@ -100,10 +104,12 @@ def mars_scheduler(
     if cache is None:
         cache = config.get("cache", None)
     on_main_thread = threading.current_thread() is threading.main_thread()
+    memory = current_memory()
     if callbacks is not None or Callback.active:
         graph = materialize(dsk, stock=True)
-        return execute_reporting(graph, keys, limit, on_main_thread, bool(rerun_exceptions_locally), callbacks, cache)
+        rerun = bool(rerun_exceptions_locally)
+        return execute_reporting(graph, keys, limit, on_main_thread, rerun, callbacks, cache, memory)
     graph = materialize(dsk)
     if cache:
         graph = _options.with_known(graph, cache)
-    return execute(graph, keys, limit, on_main_thread, bool(rerun_exceptions_locally))
+    return execute(graph, keys, limit, on_main_thread, bool(rerun_exceptions_locally), None, memory)
