@@ -82,7 +82,7 @@ docs: $(VENV)/.ready ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build -q --strict
 
 bench: build ## all benchmarks, kept in benchmarks/RESULTS.md (about an hour on a quiet machine)
-	$(PIP) install 'dask[complete]>=2026.8' 'xarray>=2025.1' 'scikit-learn>=1.6'
+	$(PIP) install 'dask[complete]>=2026.8' 'xarray>=2025.1' 'zarr>=3' 'scikit-learn>=1.6'
 	$(PY) benchmarks/run.py --write
 
 compat: build ## Dask's own test suites on the scheduler, beside the stock baseline

@@ -6,14 +6,20 @@ back; None when it did not end within its cap.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import limits
 
 HERE = Path(__file__).resolve().parent
 
@@ -29,6 +35,48 @@ def ask(name: str, *args: object, cap: float = 600.0) -> dict[str, Any] | None:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def attempt(name: str, *args: object, cap: float) -> dict[str, Any]:
+    """The same, for one that may well fail: how it ended is in ``state``, the end of its log in ``log``.
+
+    Past ``cap`` seconds it is ended. What it has started ends with it, and what it left in the temporary folder goes.
+    """
+    command = [sys.executable, str(HERE / "children.py"), name, *map(str, args)]
+    with (
+        tempfile.TemporaryDirectory(prefix="mars-bench-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": folder},
+        ) as child,
+    ):
+        late = False
+        try:
+            child.wait(cap)
+        except subprocess.TimeoutExpired:
+            late = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        out.seek(0)
+        lines = out.read().splitlines()
+        log.seek(0)
+        tail = log.read()[-2_000:].decode(errors="replace")
+    if lines and lines[-1].startswith(b"{"):
+        found: dict[str, Any] = json.loads(lines[-1])
+    elif late:
+        found = {"state": "timeout"}
+    elif child.returncode < 0:
+        found = {"state": f"killed by {signal.Signals(-child.returncode).name}"}
+    else:
+        found = {"state": f"ended with {child.returncode}"}
+    return {**found, "log": tail}
 
 
 def scheduler_named(name: str) -> Any:
@@ -138,7 +186,17 @@ def pending_objects(size: str) -> dict[str, Any]:
     return {"added": after - before, "count": len(objects)}
 
 
-CHILDREN = {f.__name__: f for f in (call_once, graph_memory, first_compute, case_peak, pending_objects)}
+LOCAL = (
+    call_once,
+    graph_memory,
+    first_compute,
+    case_peak,
+    pending_objects,
+    limits.limited,
+    limits.limited_expected,
+    limits.limited_task,
+)
+CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {f.__name__: f for f in LOCAL}
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")

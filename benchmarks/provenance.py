@@ -19,6 +19,7 @@ PACKAGES = (
     "pyarrow",
     "xarray",
     "flox",
+    "zarr",
     "scikit-learn",
 )
 

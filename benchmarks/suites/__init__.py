@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness import Row, Settings
-from suites import end_to_end, latency, memory, overhead, peaks, remote, workers
+from suites import end_to_end, latency, limit, memory, overhead, peaks, remote, workers
 
 SUITES: dict[str, Callable[[Settings], list[Row]]] = {
     "overhead": overhead.run,
@@ -15,4 +15,5 @@ SUITES: dict[str, Callable[[Settings], list[Row]]] = {
     "end-to-end": end_to_end.run,
     "workers": workers.run,
     "peaks": peaks.run,
+    "limit": limit.run,
 }

@@ -20,7 +20,8 @@ pub enum Ran {
 /// does and where results live. The executor promises that
 ///
 /// * [`run`](Runner::run) is called once a task, or once more for every
-///   [`Promise::again`](super::Promise::again), after all dependencies of that task
+///   [`Promise::again`](super::Promise::again) and if it
+///   [`is_out_of_memory`](Runner::is_out_of_memory), after all dependencies of that task
 ///   have finished, none of which was released since;
 /// * [`release`](Runner::release) is called once at most, when no running task
 ///   and no task still to run reads the result, and the caller did not ask for it;
@@ -66,6 +67,17 @@ pub trait Runner: Send + Sync + 'static {
     /// Gives memory that is kept for later back to the system.
     fn trim(&self, _token: Self::Token<'_>) {
         memory::trim();
+    }
+
+    /// Whether `task` failed for want of memory, and may be run once more when there is
+    /// more; asked in runs under a limit.
+    fn is_out_of_memory(
+        &self,
+        _token: Self::Token<'_>,
+        _task: TaskId,
+        _error: &Self::Error,
+    ) -> bool {
+        false
     }
 
     /// The asked-for results are going to take `projected` bytes, more than `limit`.

@@ -215,6 +215,13 @@ fn run_task<R: Runner>(
     let result = match ran {
         Ok(Ran::Promised) => return Came::Promised(task),
         Ok(Ran::Finished) => Ok(()),
+        Err(error) if runner.is_out_of_memory(token, task, &error) => {
+            return Came::OutOfMemory(Done {
+                task,
+                thread,
+                result: Err(error),
+            });
+        }
         Err(error) => Err(error),
     };
     Came::Done(Done {
@@ -228,6 +235,10 @@ fn run_task<R: Runner>(
 enum Came<E> {
     Done(Done<E>),
     Promised(TaskId),
+    /// It failed, and may do better with more memory.
+    OutOfMemory(Done<E>),
+    /// It failed so, and will be run again.
+    Again(E),
     /// There is room, or it failed the task that wanted it.
     Room(Option<Done<E>>),
 }
@@ -322,23 +333,21 @@ fn step<R: Runner>(
     let mut wake_caller = false;
     let mut unwanted = None;
     let mut handed_over = false;
-    if let Some(admission) = &mut progress.admission {
-        match &came {
-            Came::Done(_) => {}
-            Came::Promised(task) => admission.promised(*task),
-            Came::Room(_) => admission.room_was_made(),
-        }
-    }
-    if let Came::Done(done) | Came::Room(Some(done)) = came {
-        let came_from_pool = role == Role::Invited;
-        match take(run, progress, done, released) {
-            Taken::ForObserver => wake_caller = came_from_pool,
-            Taken::ForRerun => {
-                handed_over = true;
-                wake_caller = true;
+    let came = tell_admission(progress, came);
+    match came {
+        Came::Done(done) | Came::OutOfMemory(done) | Came::Room(Some(done)) => {
+            let came_from_pool = role == Role::Invited;
+            match take(run, progress, done, released) {
+                Taken::ForObserver => wake_caller = came_from_pool,
+                Taken::ForRerun => {
+                    handed_over = true;
+                    wake_caller = true;
+                }
+                Taken::Settled(error) => unwanted = error,
             }
-            Taken::Settled(error) => unwanted = error,
         }
+        Came::Again(error) => unwanted = Some(error),
+        Came::Promised(_) | Came::Room(None) => {}
     }
     let next = if handed_over {
         Next::Leave(Why::HandedOver)
@@ -359,6 +368,29 @@ fn step<R: Runner>(
         will_not_fit: progress.will_not_fit.take(),
         unwanted,
     }
+}
+
+/// Tells the admission, if there is one, what a thread has done.
+fn tell_admission<E>(progress: &mut Progress<E>, came: Came<E>) -> Came<E> {
+    let runs = progress.gate.is_none() && progress.scheduler.phase() == Phase::Running;
+    let Some(admission) = &mut progress.admission else {
+        return came;
+    };
+    match came {
+        Came::Promised(task) => admission.promised(task),
+        Came::Room(_) => admission.room_was_made(),
+        Came::OutOfMemory(Done {
+            task,
+            result: Err(error),
+            ..
+        }) if runs && admission.runs_alone(task) => {
+            admission.ended(task);
+            progress.scheduler.again(task);
+            return Came::Again(error);
+        }
+        Came::Done(_) | Came::OutOfMemory(_) | Came::Again(_) => {}
+    }
+    came
 }
 
 /// Who has to do with a task that has run.

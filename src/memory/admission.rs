@@ -66,6 +66,17 @@ pub struct Admission<E> {
     focus: Option<TaskId>,
     wakes: Option<Arc<dyn Waits>>,
     requested: Requested,
+    /// Tasks that ran out of memory, to be run once more with nothing beside them.
+    alone: HashMap<TaskId, Alone>,
+}
+
+/// How far a task is that has to run alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    Wanted,
+    /// Everything that may leave memory was asked to.
+    RoomMade,
+    Started,
 }
 
 struct Started {
@@ -159,6 +170,7 @@ impl<E> Admission<E> {
                 owners: HashSet::new(),
                 told: false,
             },
+            alone: HashMap::new(),
         };
         let uses: Vec<_> = (known.iter())
             .map(|&(task, entry)| (entry, admission.next_use(task, scheduler)))
@@ -200,6 +212,11 @@ impl<E> Admission<E> {
 
     fn decide(&mut self, scheduler: &mut Scheduler) -> Option<Turn<E>> {
         let mut task = scheduler.peek()?;
+        if !self.alone.is_empty()
+            && let Some(turn) = self.decide_alone(task, scheduler)
+        {
+            return Some(turn);
+        }
         let mut missing = match self.admit(task, scheduler, false) {
             Room::Given => return Some(Turn::Start(task)),
             Room::Busy => return Some(Turn::Hold),
@@ -242,6 +259,45 @@ impl<E> Admission<E> {
             Room::Given => Some(Turn::Start(task)),
             Room::Missing(_) | Room::Busy => Some(Turn::Hold),
         }
+    }
+
+    /// What to do while there are tasks that have to run alone.
+    fn decide_alone(&mut self, task: TaskId, scheduler: &mut Scheduler) -> Option<Turn<E>> {
+        if (self.started.keys()).any(|task| self.alone.get(task) == Some(&Alone::Started)) {
+            return Some(Turn::Hold);
+        }
+        let step = self.alone.get(&task).copied()?;
+        if step == Alone::Started {
+            return None; // it was alone before
+        }
+        if !self.started.is_empty() || self.making_room > 0 {
+            return Some(Turn::Hold);
+        }
+        if step == Alone::Wanted {
+            let chosen = self.account.choose(u64::MAX, &self.reads(task, scheduler));
+            self.alone.insert(task, Alone::RoomMade);
+            self.making_room += 1;
+            return Some(Turn::MakeRoom(MakeRoom {
+                wanted_by: task,
+                leaving: chosen.results,
+                trim: true,
+            }));
+        }
+        match self.admit(task, scheduler, true) {
+            Room::Given => {
+                self.alone.insert(task, Alone::Started);
+                Some(Turn::Start(task))
+            }
+            Room::Missing(_) | Room::Busy => Some(Turn::Hold),
+        }
+    }
+
+    /// A task ran out of memory. Says whether it shall be run again, with nothing
+    /// beside it and all that may leave memory on disk: once.
+    pub(crate) fn runs_alone(&mut self, task: TaskId) -> bool {
+        let is_new = !self.alone.contains_key(&task);
+        self.alone.entry(task).or_insert(Alone::Wanted);
+        is_new
     }
 
     /// The ready task that does most for memory, of those of lowest rank: it lets go of

@@ -236,6 +236,13 @@ impl Runner for PythonRunner {
         memory::trim(py);
     }
 
+    fn is_out_of_memory(&self, py: Python<'_>, task: TaskId, error: &PyErr) -> bool {
+        self.limited.is_some()
+            && memory::is_out_of_memory(py, error)
+            // A function that was spawned is called as often as it was asked to be.
+            && (self.remote.as_ref()).is_none_or(|remote| remote.object(py, task).is_none())
+    }
+
     fn will_not_fit(&self, py: Python<'_>, projected: u64, limit: u64) {
         memory::report_will_not_fit(py, projected, limit);
     }

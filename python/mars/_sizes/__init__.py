@@ -43,7 +43,7 @@ def footprint(value: Any) -> tuple[int, list[int]] | None:
     try:
         quick = QUICK.get(type(value))
         told = None if quick is None else quick(value)
-        return Walk(find).measure(value) if told is None else told
+        return Walk(find, QUICK).measure(value) if told is None else told
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:

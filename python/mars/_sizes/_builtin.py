@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 from mars._sizes._walk import Handler, Walk, positions, shallow
 
-__all__ = ["attributes", "deque", "leaf", "mapping", "memory", "method", "namespace", "partial", "raw", "sequence"]
-__all__ += ["collection", "tells_attributes", "view"]
+__all__ = [
+    "attributes",
+    "bytes_io",
+    "deque",
+    "leaf",
+    "mapping",
+    "memory",
+    "method",
+    "namespace",
+    "partial",
+    "program",
+    "raw",
+]
+__all__ += ["collection", "sequence", "tells_attributes", "view"]
 
 #: What the collector adds to an object, which `__sizeof__` itself does not tell.
-_COLLECTED = 16
+_COLLECTED = sys.getsizeof([]) - [].__sizeof__()
 #: From here on memory that arrays may look into counts once however many look into it.
 _LARGE = 4096
 #: Of a long mapping or set so many entries are gone through, at either end.
@@ -30,7 +42,12 @@ def namespace(kind: type) -> Any:
 
 
 def leaf(value: Any, walk: Walk) -> int:
-    """What holds nothing of note."""
+    """What holds nothing of note, unless it is of a derived class."""
+    return shallow(value)
+
+
+def program(value: Any, walk: Walk) -> int:
+    """What refers to the program rather than to data, or to all of either."""
     return shallow(value)
 
 
@@ -72,7 +89,7 @@ def memory(keeper: Any, size: int, walk: Walk) -> None:
     elif "mmap" in [base.__module__ for base in _mro_of(kind)]:
         walk.owner(id(keeper), _mapped(keeper))
     elif any(base.__module__.partition(".")[0] in ("numpy", "pyarrow") for base in _mro_of(kind)):
-        walk.part(keeper)
+        walk.parts(keeper)
     elif keeper is not None:
         walk.owner(id(keeper), size)
 
@@ -138,6 +155,14 @@ def _from_start(items: Iterator[Any], length: int, samples: int) -> list[Any]:
     return list(islice(items, 0, within, max(1, within // samples)))[:samples]
 
 
+def bytes_io(value: Any, walk: Walk) -> int:
+    """A file in memory, which shares the bytes that it was made of until it is written to."""
+    size = shallow(value)
+    if size < 2 * object.__sizeof__(value):
+        walk.items([value.getvalue()], 1)
+    return size
+
+
 def deque(value: Any, walk: Walk) -> int:
     """A `collections.deque`, of which an item in the middle takes long to reach."""
     length = len(value)
@@ -160,7 +185,7 @@ def partial(value: Any, walk: Walk) -> int:
 def tells_attributes(kind: type) -> bool:
     """Whether the instances of a class show their attributes."""
     return any(
-        "__slots__" in names or any(isinstance(names.get(name), GetSetDescriptorType) for name in ("__dict__",))
+        "__slots__" in names or type(names.get("__dict__")) is GetSetDescriptorType
         for names in map(_namespace_of, _mro_of(kind))
     )
 
@@ -174,37 +199,37 @@ def attributes(kind: type, itself: Handler | None = None) -> Handler:
     itself : Handler, optional
         Tells what the instances are besides, as of a class derived of ``list``.
     """
-    slots: list[Callable[[Any], Any]] = []
-    own_dict: Callable[[Any], Any] | None = None
-    for base in _mro_of(kind):
+    # Where they are is kept as names: a descriptor would keep the class, for which this is kept.
+    slots: list[tuple[int, str]] = []
+    dicts: list[int] = []
+    for depth, base in enumerate(_mro_of(kind)):
         for name, attribute in namespace(base).items():
             if type(attribute) is MemberDescriptorType:
-                slots.append(attribute.__get__)
-            elif name == "__dict__" and own_dict is None and type(attribute) is GetSetDescriptorType:
-                own_dict = attribute.__get__
+                slots.append((depth, name))
+            elif name == "__dict__" and type(attribute) is GetSetDescriptorType:
+                dicts.append(depth)
     size_of = object.__sizeof__
 
     def told(value: Any, walk: Walk) -> int | None:
         own = size_of(value) + _COLLECTED if itself is None else itself(value, walk)
         if own is None:
             return None
-        held = []
-        if own_dict is not None:
-            names = own_dict(value)
+        held: list[Any] = []
+        bases = _mro_of(type(value))
+        for depth in dicts[:1]:
+            names = namespace(bases[depth])["__dict__"].__get__(value)
             if type(names) is dict:
                 # The names belong to the class.
                 held += names.values()
                 own += sys.getsizeof(names)
-        for slot in slots:
+        for depth, name in slots:
             try:
-                held.append(slot(value))
+                held.append(namespace(bases[depth])[name].__get__(value))
             except AttributeError:  # not set
                 continue
         room = walk.room(len(held))
-        if room < len(held):
-            walk.items([held[place] for place in positions(len(held), room)], len(held))
-        else:
-            walk.items(held, len(held))
+        chosen = held if room == len(held) else [held[place] for place in positions(len(held), room)]
+        walk.items(chosen, len(held))
         return own
 
     return told

@@ -1,4 +1,4 @@
-"""Frames and tables: pandas, Arrow, Polars.
+"""Frames, tables and data sets: pandas, Arrow, Polars, xarray.
 
 pandas is asked for its blocks, for each is shared by all frames that look into it; should a release have none, it is
 asked for its memory usage.
@@ -12,8 +12,8 @@ from typing import Any
 from mars._sizes._numpy import array
 from mars._sizes._walk import Walk
 
-__all__ = ["buffer", "chunked", "dictionary", "extension", "frame", "index", "multi_index", "plain", "polars"]
-__all__ += ["sparse_index", "table"]
+__all__ = ["buffer", "chunked", "dataset", "dictionary", "extension", "frame", "index", "multi_index", "plain"]
+__all__ += ["plain_array", "polars", "sparse_index", "table", "variable"]
 
 #: A frame, a series or an index without its data.
 _OVERHEAD = 500
@@ -38,14 +38,14 @@ def frame(value: Any, walk: Walk) -> int:
         return _OVERHEAD + int(usage if isinstance(usage, int) else usage.sum())
     ndarray = sys.modules["numpy"].ndarray
     own = _OVERHEAD
+    held = list(axes)
     for block in blocks:
         values = block.values
-        if type(values) is ndarray:
+        if type(values) is ndarray and not values.dtype.hasobject:
             own += array(values, walk)
         else:
-            walk.part(values)
-    for axis in axes:
-        walk.part(axis)
+            held.append(values)
+    walk.parts(*held)
     return own
 
 
@@ -56,7 +56,7 @@ def index(value: Any, walk: Walk) -> int:
     cache = names.get("_cache")
     cache = cache if type(cache) is dict else {}
     if data is not None:
-        walk.part(data)
+        walk.parts(data)
     elif type(value).__name__ != "RangeIndex":
         return _OVERHEAD + int(value.memory_usage(deep=False))
     return _OVERHEAD + _computed(cache, walk)
@@ -69,7 +69,7 @@ def _computed(cache: dict[str, Any], walk: Walk) -> int:
         if name == "_engine":
             own += int(held.sizeof())
         elif issubclass(type(held), ndarray):
-            walk.part(held)
+            walk.parts(held)
     return own
 
 
@@ -79,34 +79,28 @@ def multi_index(value: Any, walk: Walk) -> int:
     levels, codes = names.get("_levels"), names.get("_codes")
     if levels is None or codes is None:
         return _OVERHEAD + int(value.memory_usage(deep=False))
-    for held in (*levels, *codes):
-        walk.part(held)
+    walk.parts(*levels, *codes)
     return _OVERHEAD + _computed(names.get("_cache", {}), walk)
 
 
 def extension(value: Any, walk: Walk) -> int | None:
     """An extension array of pandas or of another library."""
-    told = False
+    held = [data for name, data in list(getattr(value, "__dict__", {}).items()) if name not in _NO_DATA]
     data = getattr(value, "_ndarray", None)
     if data is not None:
-        walk.part(data)
-        told = True
+        held.append(data)
         dtype = value.dtype
         if type(dtype).__name__ == "CategoricalDtype":
-            walk.part(dtype.categories)
-    for name, held in list(getattr(value, "__dict__", {}).items()):
-        if name not in _NO_DATA:
-            walk.part(held)
-            told = True
-    return object.__sizeof__(value) if told else int(value.nbytes)
+            held.append(dtype.categories)
+    walk.parts(*held)
+    return object.__sizeof__(value) if held else int(value.nbytes)
 
 
 def sparse_index(value: Any, walk: Walk) -> int:
     """Where the values of a pandas sparse array are."""
-    for name in ("indices", "blocs", "blengths"):
-        held = getattr(value, name, None)
-        if held is not None:
-            walk.part(held)
+    # A block index has `indices` too, which it computes.
+    for name in ("blocs", "blengths") if hasattr(value, "blocs") else ("indices",):
+        walk.parts(getattr(value, name))
     return object.__sizeof__(value)
 
 
@@ -129,7 +123,7 @@ def plain_array(value: Any, walk: Walk) -> int:
 
 def dictionary(value: Any, walk: Walk) -> int:
     """An Arrow array of codes."""
-    walk.part(value.dictionary)
+    walk.parts(value.dictionary)
     return plain_array(value, walk)
 
 
@@ -152,6 +146,18 @@ def _columns(columns: list[Any], walk: Walk) -> int:
         for chunk in getattr(column, "chunks", [column]):
             own += dictionary(chunk, walk) if hasattr(chunk, "dictionary") else plain_array(chunk, walk)
     return own
+
+
+def dataset(value: Any, walk: Walk) -> int:
+    """An xarray Dataset; its indexes look into its variables."""
+    walk.parts(*value._variables.values(), value._indexes, value._attrs)
+    return _OVERHEAD
+
+
+def variable(value: Any, walk: Walk) -> int:
+    """An xarray Variable, whose data may be in a file still: it is not asked for its values."""
+    walk.parts(value._data, value._attrs)
+    return _OVERHEAD
 
 
 def polars(value: Any, walk: Walk) -> int:

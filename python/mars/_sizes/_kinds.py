@@ -8,6 +8,7 @@ with ``dask.sizeof`` (which comes first unless we know this very class); an inte
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
 import functools
 import importlib
@@ -20,28 +21,23 @@ from inspect import getattr_static
 from typing import Any
 
 from mars._sizes import _builtin, _frames, _numpy
-from mars._sizes._walk import MOST, Handler, Walk, shallow
+from mars._sizes._walk import MOST, Footprint, Handler, Quick, Walk, shallow
 
 __all__ = ["QUICK", "find"]
 
 
-def _quick_leaf(value: Any) -> tuple[int, list[int]]:
+def _quick_leaf(value: Any) -> Footprint:
     return sys.getsizeof(value), []
 
 
 _LEAVES = (bool, int, float, complex, str, type(None), datetime.date, datetime.datetime, datetime.timedelta)
 
 #: Footprints at once, of classes themselves and not of those derived of them; None where they take a walk.
-QUICK: dict[type, Callable[[Any], tuple[int, list[int]] | None]] = dict.fromkeys(_LEAVES, _quick_leaf)
+QUICK: dict[type, Quick] = dict.fromkeys(_LEAVES, _quick_leaf)
 
 _PYTHON: dict[type, Handler] = {
     **dict.fromkeys(_LEAVES, _builtin.leaf),
-    # What they refer to is the program rather than data.
-    type: _builtin.leaf,
-    types.ModuleType: _builtin.leaf,
-    types.FunctionType: _builtin.leaf,
-    types.BuiltinFunctionType: _builtin.leaf,
-    io.IOBase: _builtin.leaf,
+    **dict.fromkeys((type, types.ModuleType, types.FunctionType, io.IOBase), _builtin.program),
     bytes: _builtin.raw,
     bytearray: _builtin.raw,
     memoryview: _builtin.view,
@@ -51,6 +47,7 @@ _PYTHON: dict[type, Handler] = {
     frozenset: _builtin.collection(frozenset),
     dict: _builtin.mapping,
     collections.deque: _builtin.deque,
+    io.BytesIO: _builtin.bytes_io,
     types.MethodType: _builtin.method,
     functools.partial: _builtin.partial,
 }
@@ -78,13 +75,17 @@ _LIBRARIES: dict[tuple[str, str], Handler] = {
     ("pyarrow", "Table"): _frames.table,
     ("pyarrow", "RecordBatch"): _frames.table,
     ("pyarrow", "Buffer"): _frames.buffer,
+    ("xarray", "Dataset"): _frames.dataset,
+    ("xarray", "Variable"): _frames.variable,
     ("polars", "DataFrame"): _frames.polars,
     ("polars", "Series"): _frames.polars,
-    ("logging", "Logger"): _builtin.leaf,
+    ("logging", "Logger"): _builtin.program,
     ("mmap", "mmap"): _mapped,
 }
 #: Libraries whose classes last, and whose objects hold nothing of note unless they are above.
 _LASTING = {"numpy", "pandas", "pyarrow"}
+#: Libraries whose objects, as far as they are above, are known without their attributes.
+_FRAMES = {"pandas", "pyarrow", "xarray"}
 #: Where ``nbytes`` is no memory: what it would be once computed or loaded, or what the attributes tell better.
 _NO_NBYTES = {"dask", "xarray", "sparse", "zarr", "h5py", "netCDF4", "h5netcdf", "tensorstore", "tiledb"}
 #: Behind these are open files.
@@ -140,12 +141,12 @@ def _is_lasting(kind: type) -> bool:
 
 def _choose(kind: type, registry: Any) -> Handler:
     handler = _known(kind)
-    if handler is not None and _is_lasting(kind):
-        return handler
     if handler is None:
         handler = _told_by_itself(kind)
-    elif _builtin.tells_attributes(kind) and _library(kind) not in _LASTING:
+    elif handler is not _builtin.program and _library(kind) not in _FRAMES and _builtin.tells_attributes(kind):
         handler = _builtin.attributes(kind, handler)
+    if _is_lasting(kind):
+        return handler
     asked = None if registry is None else _from_dask(kind, registry)
     return handler if asked is None else _first(_answer(asked), handler)
 
@@ -192,12 +193,12 @@ def _answer(ask: Callable[[Any], Any]) -> Handler:
     def told(value: Any, walk: Walk) -> int | None:
         try:
             size = ask(value)
+            if type(size) is not int:
+                size = int(size) if _library(type(size)) == "numpy" or type(size) is float else -1
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:
             return None
-        if type(size) is not int:
-            size = int(size) if _library(type(size)) == "numpy" or type(size) is float else -1
         return size if 0 <= size <= MOST else None
 
     return told
@@ -217,8 +218,12 @@ def _dask_registry() -> Any:
         # Once it is imported, packages have registered their classes with it.
         if "dask" not in sys.modules:
             return None
-        registry = importlib.import_module("dask.sizeof")
-    sizeof = registry.sizeof
+        try:
+            registry = importlib.import_module("dask.sizeof")
+        except ImportError:
+            return None
+    # Another thread may be at importing it.
+    sizeof = getattr(registry, "sizeof", None)
     return sizeof if type(getattr(sizeof, "_lookup", None)) is dict else None
 
 
@@ -230,7 +235,8 @@ def _from_dask(kind: type, registry: Any) -> Callable[[Any], Any] | None:
     for base in _mro_of(kind):
         lazy = registry._lazy.get(_library(base))
         if lazy is not None and getattr(lazy, "__module__", None) != "dask.sizeof":
-            registry.dispatch(base)
+            with contextlib.suppress(Exception):
+                registry.dispatch(base)
         function: Callable[[Any], Any] | None = registry._lookup.get(base)
         if function is None or getattr(function, "__name__", "") == "sizeof_default":
             continue

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from mars._sizes._builtin import memory
-from mars._sizes._walk import Walk, positions, shallow
+from mars._sizes._walk import Footprint, Walk, positions, shallow
 
 __all__ = ["HEADER", "array", "quick_array", "record"]
 
@@ -22,10 +22,15 @@ _DEPTH = 100
 _STRINGS = (str, bytes, int, float, bool, type(None))
 
 
-def quick_array(value: Any) -> tuple[int, list[int]] | None:
-    """The footprint of an array of numbers that is no view; None for any other."""
-    if value.base is None and not value.dtype.hasobject:
+def quick_array(value: Any) -> Footprint | None:
+    """The footprint of an array of numbers, or of a view into one; None for any other."""
+    if value.dtype.hasobject:
+        return None
+    keeper = value.base
+    if keeper is None:
         return HEADER, [id(value), value.nbytes]
+    if type(keeper) is type(value) and keeper.base is None:
+        return HEADER, [id(keeper), keeper.nbytes]
     return None
 
 
@@ -57,7 +62,7 @@ def record(value: Any, walk: Walk) -> int:
     """A structured scalar, which may be a view of the array that it was taken out of."""
     keeper = value.base
     if keeper is not None:
-        walk.part(keeper)
+        walk.parts(keeper)
         return HEADER
     return shallow(value)
 
@@ -84,7 +89,7 @@ def _elements(root: Any, kind: Any, dtype: Any, walk: Walk) -> int:
     for item in {id(item): item for item in found}.values():
         if type(item) in _STRINGS:
             # What occurs twice in a sample occurs all over the array.
-            total += shallow(item) * (scale if times[id(item)] == 1 else 1)
+            total += sys.getsizeof(item) * (scale if times[id(item)] == 1 else 1)
         else:
             others.append(item)
     if others and room:

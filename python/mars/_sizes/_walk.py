@@ -17,19 +17,22 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Collection
-from itertools import count
 from typing import Any
 
-__all__ = ["MOST", "Handler", "Walk", "positions", "shallow"]
+__all__ = ["MOST", "Footprint", "Handler", "Quick", "Walk", "positions", "shallow"]
 
 #: Tells the walk what a value shares and holds, and returns the bytes of the value itself; None where it cannot tell.
 Handler = Callable[[Any, "Walk"], int | None]
+#: What `mars._sizes.footprint` returns for a size that can be told.
+Footprint = tuple[int, list[int]]
+#: Tells the footprint of a value that holds nothing to walk through; None of one that does.
+Quick = Callable[[Any], Footprint | None]
 
 #: The visits of one walk, the longest container of which all items are visited, and the largest sample.
 _VISITS = 512
 _WHOLE = 64
 _SAMPLE = 24
-#: How deep the parts of a value may nest once its share is spent.
+#: The least share of a part, and how deep parts may nest once it is spent.
 _PARTS = 8
 #: No size is larger: what says so is wrong.
 MOST = 2**56
@@ -57,33 +60,38 @@ def shallow(value: Any) -> int:
 class Walk:
     """Adds up what a value keeps; what `Handler`s talk to."""
 
-    __slots__ = ("_branch", "_branches", "_find", "_found", "_owners", "_share", "_todo", "_weight")
+    __slots__ = ("_branch", "_branches", "_find", "_found", "_owners", "_quick", "_share", "_todo", "_weight")
 
-    def __init__(self, find: Callable[[type], Handler]) -> None:
+    def __init__(self, find: Callable[[type], Handler], quick: dict[type, Quick]) -> None:
         self._find = find
+        self._quick = quick
         self._todo: list[tuple[Any, float, int, int]] = []
         # Holds what was visited, for it may be temporary and its identity be had by another object thereafter.
         self._found: dict[int, tuple[Any, int, float, int]] = {}
         self._owners: dict[int, tuple[int, float, int]] = {}
-        self._branches = count(1)
+        self._branches = 0
         self._weight, self._share, self._branch = 1.0, _VISITS, 0
 
-    def measure(self, value: Any) -> tuple[int, list[int]] | None:
-        """See `footprint`."""
+    def measure(self, value: Any) -> Footprint | None:
+        """See `mars._sizes.footprint`."""
         if self._visit(value) is None:
             return None
-        while self._todo:
-            item, self._weight, self._share, self._branch = self._todo.pop()
+        todo, found = self._todo, self._found
+        while todo:
+            item, self._weight, self._share, self._branch = todo.pop()
             key = id(item)
-            known = self._found.get(key)
+            known = found.get(key)
             if known is None:
-                if self._visit(item) is None:
-                    self._found[key] = (item, shallow(item), self._weight, self._branch)
+                kind = type(item)
+                if kind is str or kind is int or kind is float:  # most items are
+                    found[key] = (item, sys.getsizeof(item), self._weight, self._branch)
+                elif self._visit(item) is None:
+                    found[key] = (item, shallow(item), self._weight, self._branch)
             elif known[2] > 1 and known[3] != self._branch:
                 self._weight, self._branch = 1.0, 0
                 self._visit(item)
-        own = sum(int(size * weight) for _, size, weight, _ in self._found.values())
-        buffers = []
+        own = sum([int(size * weight) for _, size, weight, _ in found.values()])
+        buffers: list[int] = []
         for owner, (size, weight, _) in self._owners.items():
             if weight > 1:
                 own += int(size * weight)
@@ -93,9 +101,18 @@ class Walk:
 
     def _visit(self, value: Any) -> int | None:
         key = id(value)
-        self._found[key] = (value, 0, self._weight, self._branch)
+        kind = type(value)
+        own: int | None
         try:
-            own = self._find(type(value))(value, self)
+            quick = self._quick.get(kind)
+            told = None if quick is None else quick(value)
+            if told is None:
+                self._found[key] = (value, 0, self._weight, self._branch)
+                own = self._find(kind)(value, self)
+            else:
+                own, buffers = told
+                if buffers:
+                    self.owner(*buffers)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:
@@ -112,10 +129,12 @@ class Walk:
         elif known[2] != self._branch or self._weight == 1:
             self._owners[owner] = (max(size, known[0]), 1.0, 0)
 
-    def part(self, value: Any) -> None:
-        """Visit something that the value is made of, however long the walk is already."""
-        if self._share > -_PARTS:
-            self._todo.append((value, self._weight, self._share - 1, self._branch))
+    def parts(self, *values: Any) -> None:
+        """Visit what the value is made of, all of it, however much of its share is spent."""
+        share = self._share - 1
+        if values and share >= -_PARTS:
+            share = min(share, max(share // len(values), _PARTS))
+            self._todo += [(value, self._weight, share, self._branch) for value in values]
 
     def room(self, length: int) -> int:
         """How many of so many items to visit."""
@@ -128,9 +147,12 @@ class Walk:
         if not items:
             return
         share = (self._share - len(items)) // len(items)
+        if share < 0:
+            return
         if len(items) == length:
             self._todo += [(item, self._weight, share, self._branch) for item in items]
             return
         weight = self._weight * length / len(items)
         for item in items:
-            self._todo.append((item, weight, share, self._branch or next(self._branches)))
+            self._branches += 1
+            self._todo.append((item, weight, share, self._branch or self._branches))

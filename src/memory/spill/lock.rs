@@ -23,13 +23,18 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Locks a directory that was just made. `None` if a sweeper has taken it
-    /// for a dead one.
+    /// Locks a directory that has no lock: one that was just made, or one that is
+    /// to be swept since nobody has ever finished making it. `None` if somebody
+    /// else is about to sweep it or to use it.
     pub(super) fn new(directory: &Path) -> io::Result<Option<Lock>> {
         let mut file = match system::make_file(&directory.join(NAME)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => Ok(None),
+                    _ => Err(error),
+                };
+            }
         };
         // A file system without locks is none where a sweeper could get one.
         if let Ok(false) = system::try_lock(&file) {
@@ -52,8 +57,9 @@ impl Lock {
 pub(super) enum Owner {
     /// Its process lives, or nothing can be said.
     Lives,
-    /// No process has ever finished making it, or it is half removed.
-    Nobody,
+    /// No process has finished making it, or it is half removed. If there is a
+    /// lock it is ours now.
+    Nobody(Option<File>),
     /// Its process lived on this machine and is dead. The lock is ours now.
     Dead(#[allow(dead_code, reason = "held, not read")] File),
     /// Its process lived on another machine, and is dead if locks reach so far.
@@ -65,7 +71,7 @@ impl Owner {
     pub(super) fn of(directory: &Path) -> Owner {
         let mut file = match system::open_lock(&directory.join(NAME)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Owner::Nobody,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Owner::Nobody(None),
             Err(_) => return Owner::Lives,
         };
         let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
@@ -80,7 +86,7 @@ impl Owner {
             return Owner::Lives;
         }
         if host.is_empty() {
-            Owner::Nobody
+            Owner::Nobody(Some(file))
         } else if host == system::host().as_encoded_bytes() {
             Owner::Dead(file)
         } else {
@@ -91,7 +97,7 @@ impl Owner {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use super::super::testing::Scratch;
+    use super::super::testing::{Scratch, until};
     use super::*;
     use std::fs;
 
@@ -102,15 +108,18 @@ mod tests {
         assert!(lock.is_some());
         assert!(matches!(Owner::of(scratch.path()), Owner::Lives));
         drop(lock);
-        assert!(matches!(Owner::of(scratch.path()), Owner::Dead(_)));
+        until(|| matches!(Owner::of(scratch.path()), Owner::Dead(_)));
     }
 
     #[test]
     fn of_two_sweepers_one_gets_the_lock() {
         let scratch = Scratch::new();
         drop(Lock::new(scratch.path()).unwrap());
-        let first = Owner::of(scratch.path());
-        assert!(matches!(first, Owner::Dead(_)));
+        let mut first = Owner::Lives;
+        until(|| {
+            first = Owner::of(scratch.path());
+            matches!(first, Owner::Dead(_))
+        });
         assert!(matches!(Owner::of(scratch.path()), Owner::Lives));
     }
 
@@ -124,10 +133,12 @@ mod tests {
     #[test]
     fn who_has_not_said_where_it_lives_is_nobody_yet() {
         let scratch = Scratch::new();
-        assert!(matches!(Owner::of(scratch.path()), Owner::Nobody));
+        assert!(matches!(Owner::of(scratch.path()), Owner::Nobody(None)));
         // Between the making of the file and its locking.
         fs::write(scratch.path().join(NAME), "").unwrap();
-        assert!(matches!(Owner::of(scratch.path()), Owner::Nobody));
+        let owner = Owner::of(scratch.path());
+        assert!(matches!(owner, Owner::Nobody(Some(_))));
+        assert!(matches!(Owner::of(scratch.path()), Owner::Lives));
     }
 
     #[test]
@@ -144,6 +155,11 @@ mod tests {
     fn a_directory_that_was_swept_while_it_was_made_is_given_up() {
         let scratch = Scratch::new();
         let path = scratch.path().join("swept");
+        assert!(Lock::new(&path).unwrap().is_none());
+        // Or is being swept: the sweeper has made the lock first.
+        system::make_directory(&path).unwrap();
+        let sweeper = Lock::new(&path).unwrap();
+        assert!(sweeper.is_some());
         assert!(Lock::new(&path).unwrap().is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Removes what dead processes have left.
 
-use super::lock::Owner;
+use super::lock::{Lock, Owner};
 use super::system;
 use std::fs::{self, DirEntry};
 use std::path::Path;
@@ -43,21 +43,28 @@ fn sweep_one(entry: &DirEntry) -> bool {
         return false;
     }
     let path = entry.path();
-    // Holds the lock until everything is removed.
     let owner = Owner::of(&path);
     let patience = match owner {
         Owner::Lives => return false,
-        Owner::Nobody => MAKING,
+        Owner::Nobody(_) => MAKING,
         Owner::Elsewhere(_) => FORGOTTEN,
         Owner::Dead(_) => Duration::ZERO,
     };
-    // A time in the future is no age: clocks differ.
-    let age =
-        (metadata.modified().ok()).and_then(|then| SystemTime::now().duration_since(then).ok());
-    if age.unwrap_or_default() < patience {
+    if age(&path) < patience {
         return false;
     }
-    fs::remove_dir_all(&path).is_ok()
+    // The lock that was found or, if there was none, another one is held until
+    // everything is removed.
+    let made = matches!(owner, Owner::Nobody(None)).then(|| Lock::new(&path));
+    matches!(made, None | Some(Ok(Some(_)))) && fs::remove_dir_all(&path).is_ok()
+}
+
+/// For how long nothing was made or removed in a directory. A time in the future
+/// is no age: clocks differ.
+fn age(path: &Path) -> Duration {
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    let age = modified.map(|then| SystemTime::now().duration_since(then).unwrap_or_default());
+    age.unwrap_or_default()
 }
 
 #[cfg(all(test, unix))]

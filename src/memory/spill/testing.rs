@@ -5,6 +5,8 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(unix)]
+use std::time::{Duration, Instant};
 
 /// A place for a test; removed in the end.
 pub(super) struct Scratch(PathBuf);
@@ -80,4 +82,15 @@ pub(super) fn spilled_files(directory: &SpillDirectory) -> Vec<PathBuf> {
     paths
         .filter(|path| path.file_name().unwrap() != "lock")
         .collect()
+}
+
+/// Waits for something that another process does. For one, the children that other
+/// tests fork have the locks of this one too until they end.
+#[cfg(unix)]
+pub(super) fn until(mut what: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !what() {
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

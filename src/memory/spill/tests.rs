@@ -1,7 +1,7 @@
 //! What needs processes of its own: killed ones, forked ones, ones with little space.
 #![cfg(unix)]
 
-use super::testing::{Scratch, noise, read, spilled_files};
+use super::testing::{Scratch, noise, read, spilled_files, until};
 use super::{SpillDirectory, SpillError, pieces, sweep};
 use std::fs;
 use std::io;
@@ -56,15 +56,6 @@ impl Child {
 fn sleep_for_ever() -> ! {
     loop {
         thread::sleep(Duration::from_secs(1));
-    }
-}
-
-/// Waits for something that another process does.
-fn until(what: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !what() {
-        assert!(begin.elapsed() < Duration::from_secs(30));
-        thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -19,6 +19,11 @@ create_exception!(
     "A result that was moved to disk cannot be read again."
 );
 
+/// Whether there was no memory to be had; not that results do not fit into a limit.
+pub(in crate::python) fn is_out_of_memory(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyMemoryError>(py) && !error.is_instance_of::<MemoryLimitError>(py)
+}
+
 /// For people: decimal, as limits are given.
 pub(super) fn shown(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];

@@ -12,7 +12,7 @@ mod pickles;
 mod pool;
 
 pub(super) use cell::Kept;
-pub(super) use errors::{does_not_fit, report_will_not_fit};
+pub(super) use errors::{does_not_fit, is_out_of_memory, report_will_not_fit};
 pub(super) use limited::Limited;
 pub(super) use pool::{Memory, remove_all};
 

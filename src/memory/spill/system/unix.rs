@@ -159,7 +159,7 @@ pub(in super::super) fn fill(file: &File, places: &mut [&mut [MaybeUninit<u8>]])
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{Scratch, noise, places};
+    use super::super::super::testing::{Scratch, noise, places, until};
     use super::*;
     use std::io::Write;
 
@@ -200,7 +200,7 @@ mod tests {
         let other = open_lock(&path).unwrap();
         assert!(!try_lock(&other).unwrap());
         drop(mine);
-        assert!(try_lock(&other).unwrap());
+        until(|| try_lock(&other).unwrap());
         assert!(is_linked(&other).unwrap());
         std::fs::remove_file(&path).unwrap();
         assert!(!is_linked(&other).unwrap());
