@@ -12,7 +12,8 @@
 //! order        a rank for every task: finish what was begun, release soonest
 //!         ▼
 //! scheduler    waiting → ready → running → finished → released (state machine)
-//!         ▼            memory: who still holds which result
+//!         ▼            memory: who still holds which result; under a limit, which
+//!         ▼                    task may start and what goes to disk
 //! executor     a bounded pool; workers run ready tasks through a `Runner`
 //!         ▼
 //! python::results   the asked-for keys, nested as asked
