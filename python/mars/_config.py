@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from typing import Any
 
@@ -16,14 +17,27 @@ def setting(name: str, default: Any = None) -> Any:
     name : str
         With hyphens, as in ``"n-workers"``; an underscore is as good in the configuration.
     default
-        Without Dask, or where it is not set.
+        Where it is not set. Without Dask only the environment variable ``DASK_MARS__<NAME>``,
+        with underscores, sets it.
     """
     try:
         from dask import config
     except ImportError:
-        return default
+        value = _from_environment(name)
+        return default if value is None else value
     value = config.get(f"mars.{name}", None)
     return default if value is None else value
+
+
+def _from_environment(name: str) -> Any:
+    """As Dask reads it: a literal of Python's, or else a text."""
+    text = os.environ.get(f"DASK_MARS__{name.replace('-', '_').upper()}")
+    if text is None:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def cpu_count() -> int:

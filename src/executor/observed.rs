@@ -108,17 +108,17 @@ impl<R: Runner> Run<R> {
         observer: &mut impl Observer<Error = R::Error>,
         make: MakeRoom<R::Error>,
     ) -> Result<(), R::Error> {
-        let task = make.wanted_by;
+        let wanted_by = make.wanted_by;
         let moved = (self.runner()).attach(|token| worker::move_out(self, token, make));
         let fails = {
             let progress = &mut *self.lock();
             if let Some(admission) = &mut progress.admission {
                 admission.room_was_made();
             }
-            moved.is_err() && progress.scheduler.start_task(task)
+            wanted_by.filter(|&task| moved.is_err() && progress.scheduler.start_task(task))
         };
-        match moved {
-            Err(error) if fails => self.settle_observed(
+        match (moved, fails) {
+            (Err(error), Some(task)) => self.settle_observed(
                 observer,
                 Outcome {
                     task,

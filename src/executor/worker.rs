@@ -254,15 +254,22 @@ pub(super) fn move_out<R: Runner>(
     }
     let mut result = Ok(());
     for (id, holding) in make.leaving {
-        let outcome = match result {
-            Ok(()) => catch_unwind(AssertUnwindSafe(|| holding.spill()))
-                .unwrap_or_else(|payload| Err(run.runner().panicked(make.wanted_by, payload))),
-            Err(_) => Ok(Spilled::NotNow),
-        };
-        let outcome = outcome.unwrap_or_else(|error| {
-            result = Err(error);
-            Spilled::NotNow
-        });
+        let mut outcome = Spilled::NotNow;
+        if result.is_ok() {
+            let spilled =
+                catch_unwind(AssertUnwindSafe(|| holding.spill())).unwrap_or_else(|payload| {
+                    match make.wanted_by {
+                        Some(task) => Err(run.runner().panicked(task, payload)),
+                        None => Ok(Spilled::Stays),
+                    }
+                });
+            match spilled {
+                Ok(spilled) => outcome = spilled,
+                // Where nobody needs the room it may stay for now, but be asked no more.
+                Err(_) if make.wanted_by.is_none() => outcome = Spilled::Stays,
+                Err(error) => result = Err(error),
+            }
+        }
         run.settle_spilled(id, outcome);
     }
     result
@@ -274,8 +281,8 @@ fn make_room<R: Runner>(
     thread: u64,
     make: MakeRoom<R::Error>,
 ) -> Came<R::Error> {
-    let task = make.wanted_by;
-    let Err(error) = move_out(run, token, make) else {
+    let wanted_by = make.wanted_by;
+    let (Err(error), Some(task)) = (move_out(run, token, make), wanted_by) else {
         return Came::Room(None);
     };
     // Another thread may have started the task meanwhile; then it had room.

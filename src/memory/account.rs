@@ -272,6 +272,11 @@ impl<E> Account<E> {
         }
     }
 
+    /// By how much the results in memory exceed the limit.
+    pub(super) fn over(&self) -> u64 {
+        self.lock().resident.saturating_sub(self.limit)
+    }
+
     /// How many results there are, wherever they are.
     pub fn len(&self) -> usize {
         let inner = self.lock();

@@ -4,7 +4,7 @@ use super::account::{Account, EntryId, Footprint, Holding, NextUse, Room, Waits,
 use super::learned::learned;
 use super::uses::Uses;
 use crate::graph::TaskId;
-use crate::scheduler::{Scheduler, TaskState};
+use crate::scheduler::{Phase, Scheduler, TaskState};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -39,8 +39,8 @@ pub(crate) enum Turn<E> {
 
 /// Memory to be freed, with no lock held.
 pub(crate) struct MakeRoom<E> {
-    /// The task that cannot start without.
-    pub(crate) wanted_by: TaskId,
+    /// The task that cannot start without; none if there simply is too much.
+    pub(crate) wanted_by: Option<TaskId>,
     pub(crate) leaving: Vec<(EntryId, Arc<dyn Holding<Error = E>>)>,
     /// Give free memory back to the system.
     pub(crate) trim: bool,
@@ -197,6 +197,9 @@ impl<E> Admission<E> {
     /// What to do next; None if nothing is ready.
     pub(crate) fn next(&mut self, scheduler: &mut Scheduler) -> Option<Turn<E>> {
         self.held = false;
+        if scheduler.peek().is_none() {
+            return self.settle_down(scheduler);
+        }
         match self.decide(scheduler)? {
             Turn::Hold => {}
             turn => return Some(turn),
@@ -208,6 +211,25 @@ impl<E> Admission<E> {
         let turn = self.decide(scheduler)?;
         self.held = matches!(turn, Turn::Hold);
         Some(turn)
+    }
+
+    /// With nothing to start: a task that ran though it did not fit may have left more in
+    /// memory than there should be. What the caller is about to be given stays.
+    fn settle_down(&mut self, scheduler: &Scheduler) -> Option<Turn<E>> {
+        let over = self.account.over();
+        if over == 0 || self.requested.count > 0 || scheduler.phase() == Phase::Stopped {
+            return None;
+        }
+        let leaving = self.account.choose(over, &[]).results;
+        if leaving.is_empty() {
+            return None;
+        }
+        self.making_room += 1;
+        Some(Turn::MakeRoom(MakeRoom {
+            wanted_by: None,
+            leaving,
+            trim: false,
+        }))
     }
 
     fn decide(&mut self, scheduler: &mut Scheduler) -> Option<Turn<E>> {
@@ -233,7 +255,7 @@ impl<E> Admission<E> {
             };
         }
         let mut make = MakeRoom {
-            wanted_by: task,
+            wanted_by: Some(task),
             leaving: Vec::new(),
             trim: self.account.wants_trim(),
         };
@@ -278,7 +300,7 @@ impl<E> Admission<E> {
             self.alone.insert(task, Alone::RoomMade);
             self.making_room += 1;
             return Some(Turn::MakeRoom(MakeRoom {
-                wanted_by: task,
+                wanted_by: Some(task),
                 leaving: chosen.results,
                 trim: true,
             }));
