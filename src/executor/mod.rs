@@ -14,6 +14,7 @@ mod observed;
 mod per_process;
 pub mod pool;
 mod promise;
+mod room;
 mod run;
 mod runner;
 mod timer;

@@ -5,6 +5,7 @@
 //! tells the observer, and clears them for the workers through a [`Gate`];
 //! finished ones come back the same way.
 
+use super::room;
 use super::run::{Ended, Job, Run};
 use super::worker::{self, Role};
 use super::{Caller, Ran, Runner};
@@ -109,7 +110,7 @@ impl<R: Runner> Run<R> {
         make: MakeRoom<R::Error>,
     ) -> Result<(), R::Error> {
         let wanted_by = make.wanted_by;
-        let moved = (self.runner()).attach(|token| worker::move_out(self, token, make));
+        let moved = (self.runner()).attach(|token| room::move_out(self, token, make));
         let fails = {
             let progress = &mut *self.lock();
             if let Some(admission) = &mut progress.admission {
@@ -176,11 +177,14 @@ impl<R: Runner> Run<R> {
             return Ok(()); // one of the same batch has failed before
         }
         let result = match outcome.result {
-            Err(_) if self.options().rerun_on_caller => match self.rerun(task) {
-                Ok(Ran::Promised) => return Ok(()),
-                Ok(Ran::Finished) => Ok(()),
-                Err(error) => Err(error),
-            },
+            // What no thread has run is not run once more.
+            Err(_) if self.options().rerun_on_caller && outcome.thread != 0 => {
+                match self.rerun(task) {
+                    Ok(Ran::Promised) => return Ok(()),
+                    Ok(Ran::Finished) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
             result => result,
         };
         let mut released = Vec::new();

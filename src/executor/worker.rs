@@ -4,10 +4,11 @@
 //! are ready tasks; it leaves rather than sleep, so that a worker is never held
 //! by a run that has nothing for it. Whoever makes tasks ready invites others.
 
+use super::room::{has_released, make_room, tell_admission, will_release};
 use super::run::{Job, Progress, Run};
 use super::{Later, Options, Ran, Runner, in_task, pool};
 use crate::graph::TaskId;
-use crate::memory::{Asked, MakeRoom, Spilled};
+use crate::memory::Asked;
 use crate::scheduler::Phase;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -184,6 +185,9 @@ fn serve<R: Runner>(
         for task in released.drain(..) {
             runner.release(token, task);
         }
+        if step.makes_room {
+            has_released(run);
+        }
         drop(step.unwanted);
         if let Some((projected, limit)) = step.will_not_fit {
             runner.will_not_fit(token, projected, limit);
@@ -232,7 +236,7 @@ fn run_task<R: Runner>(
 }
 
 /// What came of the last job of a thread.
-enum Came<E> {
+pub(super) enum Came<E> {
     Done(Done<E>),
     Promised(TaskId),
     /// It failed, and may do better with more memory.
@@ -243,65 +247,16 @@ enum Came<E> {
     Room(Option<Done<E>>),
 }
 
-/// Moves results to disk.
-pub(super) fn move_out<R: Runner>(
-    run: &Run<R>,
-    token: R::Token<'_>,
-    make: MakeRoom<R::Error>,
-) -> Result<(), R::Error> {
-    if make.trim {
-        run.runner().trim(token);
-    }
-    let mut result = Ok(());
-    for (id, holding) in make.leaving {
-        let mut outcome = Spilled::NotNow;
-        if result.is_ok() {
-            let spilled =
-                catch_unwind(AssertUnwindSafe(|| holding.spill())).unwrap_or_else(|payload| {
-                    match make.wanted_by {
-                        Some(task) => Err(run.runner().panicked(task, payload)),
-                        None => Ok(Spilled::Stays),
-                    }
-                });
-            match spilled {
-                Ok(spilled) => outcome = spilled,
-                // Where nobody needs the room it may stay for now, but be asked no more.
-                Err(_) if make.wanted_by.is_none() => outcome = Spilled::Stays,
-                Err(error) => result = Err(error),
-            }
-        }
-        run.settle_spilled(id, outcome);
-    }
-    result
-}
-
-fn make_room<R: Runner>(
-    run: &Run<R>,
-    token: R::Token<'_>,
-    thread: u64,
-    make: MakeRoom<R::Error>,
-) -> Came<R::Error> {
-    let wanted_by = make.wanted_by;
-    let (Err(error), Some(task)) = (move_out(run, token, make), wanted_by) else {
-        return Came::Room(None);
-    };
-    // Another thread may have started the task meanwhile; then it had room.
-    let fails = run.lock().scheduler.start_task(task);
-    Came::Room(fails.then_some(Done {
-        task,
-        thread,
-        result: Err(error),
-    }))
-}
-
 /// A task that has run.
-type Done<E> = super::observed::Outcome<E>;
+pub(super) type Done<E> = super::observed::Outcome<E>;
 
 /// What follows from a task that has run.
 struct Step<E> {
     next: Next<E>,
     invitations: usize,
     wake_caller: bool,
+    /// There is room when the results have been released: what may start is seen then.
+    makes_room: bool,
     /// What the asked-for results are going to take, and the limit.
     will_not_fit: Option<(u64, u64)>,
     /// An error that nobody is told, to be dropped without our lock.
@@ -342,7 +297,7 @@ fn step<R: Runner>(
     let mut handed_over = false;
     let came = tell_admission(progress, came);
     match came {
-        Came::Done(done) | Came::OutOfMemory(done) | Came::Room(Some(done)) => {
+        Came::Done(done) | Came::OutOfMemory(done) => {
             let came_from_pool = role == Role::Invited;
             match take(run, progress, done, released) {
                 Taken::ForObserver => wake_caller = came_from_pool,
@@ -353,51 +308,39 @@ fn step<R: Runner>(
                 Taken::Settled(error) => unwanted = error,
             }
         }
+        // The task itself has not run: running it once more would not help.
+        Came::Room(Some(done)) => {
+            unwanted = settle(run, progress, done.task, done.result, released);
+        }
         Came::Again(error) => unwanted = Some(error),
         Came::Promised(_) | Came::Room(None) => {}
     }
+    let makes_room = will_release(progress, released);
     let next = if handed_over {
         Next::Leave(Why::HandedOver)
     } else if role == Role::Caller && !progress.to_rerun.is_empty() {
         Next::Leave(Why::Reruns)
     } else if yields {
         Next::Leave(Why::Yields)
+    } else if makes_room {
+        Next::Leave(Why::Idle) // looks again
     } else {
         (progress.start()).map_or(Next::Leave(Why::Idle), Next::Job)
     };
-    wake_caller |= call_caller(progress, options);
-    let invitations = wanted(progress, options);
-    progress.invited += invitations;
+    let mut invitations = 0;
+    if !makes_room {
+        wake_caller |= call_caller(progress, options);
+        invitations = wanted(progress, options);
+        progress.invited += invitations;
+    }
     Step {
         next,
         invitations,
         wake_caller,
+        makes_room,
         will_not_fit: progress.will_not_fit.take(),
         unwanted,
     }
-}
-
-/// Tells the admission, if there is one, what a thread has done.
-fn tell_admission<E>(progress: &mut Progress<E>, came: Came<E>) -> Came<E> {
-    let runs = progress.gate.is_none() && progress.scheduler.phase() == Phase::Running;
-    let Some(admission) = &mut progress.admission else {
-        return came;
-    };
-    match came {
-        Came::Promised(task) => admission.promised(task),
-        Came::Room(_) => admission.room_was_made(),
-        Came::OutOfMemory(Done {
-            task,
-            result: Err(error),
-            ..
-        }) if runs && admission.runs_alone(task) => {
-            admission.ended(task);
-            progress.scheduler.again(task);
-            return Came::Again(error);
-        }
-        Came::Done(_) | Came::OutOfMemory(_) | Came::Again(_) => {}
-    }
-    came
 }
 
 /// Who has to do with a task that has run.

@@ -328,11 +328,10 @@ impl<E> Account<E> {
         let waiting = {
             let inner = &mut *self.lock();
             inner.unlist(id);
-            let here = &mut inner.slots[id.slot as usize];
-            if here.serial != id.serial {
-                return;
-            }
-            let Some(entry) = here.entry.take() else {
+            // A forked child is told of its parent's results, too.
+            let here = inner.slots.get_mut(id.slot as usize);
+            let here = here.filter(|slot| slot.serial == id.serial);
+            let Some(entry) = here.and_then(|slot| slot.entry.take()) else {
                 return;
             };
             inner.free.push(id.slot);
@@ -381,14 +380,17 @@ impl<E> Account<E> {
         if missing > 0 && wanted > 0 && !anyway {
             return Room::Missing(missing);
         }
-        inner.reserved += wanted;
+        inner.reserved += bytes;
         for &id in reads {
+            let mut comes = 0;
             inner.change(id, |entry| {
                 entry.pins += 1;
                 if let Place::Disk(bytes) = entry.place {
                     entry.place = Place::Coming(bytes);
+                    comes = bytes;
                 }
             });
+            inner.reserved += comes;
         }
         Room::Given
     }
@@ -472,13 +474,16 @@ impl<E> Account<E> {
                 Spilled::Stays | Spilled::NotNow => {
                     entry.place = Place::Memory;
                     entry.stays = outcome == Spilled::Stays;
-                    inner.take_up(&footprint);
-                    if let Some(entry) = inner.entry_mut(id) {
-                        entry.footprint = footprint;
-                    }
                 }
             }
+            // In this order: it is not counted twice, for `most`.
             inner.leaving -= freed;
+            if matches!(outcome, Spilled::Stays | Spilled::NotNow) {
+                inner.take_up(&footprint);
+                if let Some(entry) = inner.entry_mut(id) {
+                    entry.footprint = footprint;
+                }
+            }
             inner.list(id);
             std::mem::take(&mut inner.waiting)
         };

@@ -61,6 +61,8 @@ pub struct Admission<E> {
     started: HashMap<TaskId, Started>,
     /// Threads of this run that make room.
     making_room: usize,
+    /// Threads of this run that let results go which are still counted.
+    releasing: usize,
     held: bool,
     /// A result in memory, the readers of which are taken first when memory is full.
     focus: Option<TaskId>,
@@ -159,6 +161,7 @@ impl<E> Admission<E> {
             uses: Uses::new(graph, scheduler.ranks()),
             started: HashMap::new(),
             making_room: 0,
+            releasing: 0,
             held: false,
             focus: None,
             wakes: None,
@@ -254,6 +257,9 @@ impl<E> Admission<E> {
                 Room::Missing(bytes) => bytes,
             };
         }
+        if self.releasing > 0 {
+            return Some(Turn::Hold);
+        }
         let mut make = MakeRoom {
             wanted_by: Some(task),
             leaving: Vec::new(),
@@ -292,7 +298,7 @@ impl<E> Admission<E> {
         if step == Alone::Started {
             return None; // it was alone before
         }
-        if !self.started.is_empty() || self.making_room > 0 {
+        if !self.started.is_empty() || self.making_room > 0 || self.releasing > 0 {
             return Some(Turn::Hold);
         }
         if step == Alone::Wanted {
@@ -369,11 +375,15 @@ impl<E> Admission<E> {
         self.account.weigh(entries)
     }
 
+    /// What `task` reads of what is counted; each once, though two tasks may have one result.
     fn reads(&self, task: TaskId, scheduler: &Scheduler) -> SmallVec<[EntryId; 4]> {
         let reads = scheduler.graph().dependencies(task).iter();
-        reads
+        let mut reads: SmallVec<_> = (reads)
             .filter_map(|result| self.entries[result.index()])
-            .collect()
+            .collect();
+        reads.sort_unstable();
+        reads.dedup();
+        reads
     }
 
     fn expects(&self, task: TaskId) -> u64 {
@@ -495,6 +505,17 @@ impl<E> Admission<E> {
             };
         }
         Asked::Fits
+    }
+
+    /// The calling thread is about to let results go.
+    pub(crate) fn releases(&mut self) {
+        self.releasing += 1;
+    }
+
+    /// It has let them go.
+    pub(crate) fn has_released(&mut self) {
+        self.releasing -= 1;
+        self.held = false;
     }
 
     /// A chosen result was moved to disk, or not. With no result: room was made in
