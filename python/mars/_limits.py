@@ -138,7 +138,7 @@ def _read(path: Path) -> str:
         return ""
 
 
-def memory_limit(name: str, value: Any) -> int:
+def memory_limit(name: str, value: Any, *, within: bool = True) -> int:
     """The bytes that an option about memory asks for.
 
     Parameters
@@ -148,13 +148,15 @@ def memory_limit(name: str, value: Any) -> int:
     value : int, float or str
         Bytes, as a number or with a unit as Dask has them; or as a float of at most 1 or a percentage, a share of
         `available_memory`.
+    within : bool, default True
+        Whether it has to make sense for this process. A forecast may be for another one.
 
     Raises
     ------
     TypeError
         It is something else.
     ValueError
-        It is no such number, less than 1 MiB, or more than there is.
+        It is no such number; or less than 1 MiB or more than there is, if it has to be within.
 
     Examples
     --------
@@ -168,6 +170,8 @@ def memory_limit(name: str, value: Any) -> int:
     if share and number > 1:
         raise ValueError(f"{name} has to be at most all of the memory, 100% or 1.0, not {value!r}")
     limit = int(number * available) if share else int(number)
+    if not within:
+        return limit
     if limit < _LEAST:
         raise ValueError(
             f"{name} has to be at least 1 MiB, and {value!r} is {format_bytes(limit)}; give {_EXAMPLES}",

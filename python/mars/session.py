@@ -216,10 +216,11 @@ def new_session(
         at most a minute. Default: the setting ``mars.retry-delay``, else 0.1.
     memory_limit : int, float or str, optional
         So much memory may the results of all computations in this session take: bytes, a text such
-        as ``"4GB"``, or a fraction, as 0.6, of what machine and container allow. What does not fit is
-        held back or moved to disk. Default: the setting ``mars.memory-limit``, else no limit.
+        as ``"4GB"``, or a share, as 0.6 or ``"60%"``, of what machine and container allow. What does not fit
+        is held back or moved to disk; but what ``compute()`` returns has to fit. Default: the setting
+        ``mars.memory-limit``, else no limit.
     spill_dir : str or os.PathLike, optional
-        Where results are moved to; a private directory is made in it. Default: the setting
+        Where results beyond the limit are moved to; a private directory is made in it. Default: the setting
         ``mars.spill-dir``, else Dask's ``temporary-directory``, else that of the system.
     spill_limit : int or str, optional
         At most so many bytes on disk. Default: the setting ``mars.spill-limit``, else no limit.
@@ -233,7 +234,8 @@ def new_session(
     Raises
     ------
     TypeError, ValueError
-        An option is not known, or its value makes no sense.
+        An option is not known, or its value makes no sense; a limit above what the process may
+        use, or below 1 MiB, makes none.
     OSError
         `spill_dir` cannot be written to.
 
@@ -252,22 +254,25 @@ def new_session(
         retries=_whole(*_option("retries", retries, _RETRIES), 0),
         retry_delay=_seconds(*_option("retry_delay", retry_delay, _RETRY_DELAY)),
         memory=_memory_of(memory_limit, spill_dir, spill_limit),
-        own_memory=memory_limit is not None,
+        own_memory=not (memory_limit is spill_dir is spill_limit is None),
     )
     return session.as_default() if default else session
 
 
 def _memory_of(memory_limit: Any, spill_dir: Any, spill_limit: Any) -> Memory | None:
-    if memory_limit is None:
-        for name, value in (("spill_dir", spill_dir), ("spill_limit", spill_limit)):
-            if value is not None:
-                raise ValueError(f"{name} says where results go that exceed memory_limit: give that one too")
+    if memory_limit is None and spill_dir is None and spill_limit is None:
         return _memory.configured()
+    given = memory_limit is not None
+    if not given:
+        memory_limit = _config.setting("memory-limit")
+    if memory_limit is None:
+        name = "spill_limit" if spill_dir is None else "spill_dir"
+        raise ValueError(f"{name} is about results that do not fit into memory_limit: give that one too")
     if spill_dir is None:
         spill_dir = _config.setting("spill-dir")
     if spill_limit is None:
         spill_limit = _config.setting("spill-limit")
-    return _memory.make(memory_limit, spill_dir, spill_limit, given=True)
+    return _memory.make(memory_limit, spill_dir, spill_limit, given=given)
 
 
 def get_default_session() -> Session:

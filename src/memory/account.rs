@@ -127,10 +127,7 @@ struct Entry<E> {
 
 impl<E> Entry<E> {
     fn may_leave(&self) -> bool {
-        self.place == Place::Memory
-            && self.pins == 0
-            && !self.stays
-            && self.footprint.total() >= LEAST
+        self.place == Place::Memory && self.pins == 0 && !self.stays
     }
 }
 
@@ -549,6 +546,26 @@ impl<E> Account<E> {
         }
     }
 
+    /// Memory that is not a result's, but of values that a graph came with: a result that
+    /// is a view of it takes nothing. Until [`Account::end_loan`] with the same.
+    pub(super) fn lend(&self, owners: &[u64]) {
+        let inner = &mut *self.lock();
+        for &owner in owners {
+            let owner = inner.owners.entry(owner).or_insert(Owner {
+                bytes: 0,
+                results: 0,
+            });
+            owner.results += 1;
+        }
+    }
+
+    pub(super) fn end_loan(&self, owners: &[u64]) {
+        let inner = &mut *self.lock();
+        for owner in owners {
+            inner.leave_owner(*owner);
+        }
+    }
+
     /// A run begins. What the process has taken before the first of several is not
     /// theirs.
     pub(super) fn run_begins(&self) {
@@ -612,6 +629,7 @@ impl<E> Inner<E> {
     fn list(&mut self, id: EntryId) {
         if let Some(entry) = self.entry(id)
             && entry.may_leave()
+            && self.counted(&entry.footprint) >= LEAST
         {
             let next_use = entry.next_use;
             self.candidates.insert((next_use, id));
@@ -651,17 +669,32 @@ impl<E> Inner<E> {
     /// Takes a footprint out, and returns what was its alone.
     fn give_back(&mut self, footprint: &Footprint) -> u64 {
         let mut freed = footprint.own;
+        self.resident -= footprint.own;
         for &(owner, _) in &footprint.shared {
-            if let Some(known) = self.owners.get_mut(&owner) {
-                known.results -= 1;
-                if known.results == 0 {
-                    freed += known.bytes;
-                    self.owners.remove(&owner);
-                }
-            }
+            freed += self.leave_owner(owner);
         }
+        freed
+    }
+
+    /// A result that had a part in `owner` is gone; returns what that frees.
+    fn leave_owner(&mut self, owner: u64) -> u64 {
+        let Some(known) = self.owners.get_mut(&owner) else {
+            return 0;
+        };
+        known.results -= 1;
+        if known.results > 0 {
+            return 0;
+        }
+        let freed = known.bytes;
+        self.owners.remove(&owner);
         self.resident -= freed;
         freed
+    }
+
+    /// What it takes of what is counted: not what the graph came with.
+    fn counted(&self, footprint: &Footprint) -> u64 {
+        let shared = (footprint.shared.iter()).filter_map(|(owner, _)| self.owners.get(owner));
+        footprint.own + shared.map(|owner| owner.bytes).sum::<u64>()
     }
 
     /// The bytes that no other result shares.

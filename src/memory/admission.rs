@@ -58,6 +58,8 @@ pub struct Admission<E> {
     expected: Vec<Option<u64>>,
     entries: Vec<Option<EntryId>>,
     uses: Uses,
+    /// Who owns the memory of the values that the graph came with.
+    lent: Vec<u64>,
     started: HashMap<TaskId, Started>,
     /// Threads of this run that make room.
     making_room: usize,
@@ -125,13 +127,15 @@ pub enum Asked {
 
 impl<E> Admission<E> {
     /// For a run of `scheduler`, with `groups` of its tasks. `known` are results that
-    /// exist; `requested` stay until the end of the run.
+    /// exist; `lent` are the owners of the memory of other values that do; `requested`
+    /// stay until the end of the run.
     pub fn new(
         account: Arc<Account<E>>,
         scheduler: &Scheduler,
         depth: u32,
         groups: Groups,
         known: &[(TaskId, EntryId)],
+        lent: Vec<u64>,
         requested: &[TaskId],
     ) -> Self {
         let graph = scheduler.graph();
@@ -152,6 +156,7 @@ impl<E> Admission<E> {
             .map(|prefix| account.learned(prefix))
             .collect();
         account.run_begins();
+        account.lend(&lent);
         let mut admission = Admission {
             account,
             depth,
@@ -159,6 +164,7 @@ impl<E> Admission<E> {
             groups,
             entries,
             uses: Uses::new(graph, scheduler.ranks()),
+            lent,
             started: HashMap::new(),
             making_room: 0,
             releasing: 0,
@@ -536,6 +542,7 @@ impl<E> Drop for Admission<E> {
         for started in self.started.values() {
             self.account.unpin(started.bytes, &started.reads);
         }
+        self.account.end_loan(&self.lent);
         self.account.run_ends();
     }
 }

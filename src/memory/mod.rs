@@ -13,6 +13,7 @@ mod generations;
 mod learned;
 mod ledger;
 mod process;
+mod size;
 pub mod spill;
 mod uses;
 
@@ -21,3 +22,4 @@ pub use admission::{Admission, Asked, Groups};
 pub(crate) use admission::{MakeRoom, Turn};
 pub use ledger::Ledger;
 pub use process::{resident, trim};
+pub(crate) use size::Size;

@@ -158,7 +158,11 @@ pub(super) fn run_of(
         limited,
     );
     let mut known = Vec::new();
+    let mut lent = Vec::new();
     for (task, kept) in parsed.known {
+        if runner.memory().is_some() {
+            lent.extend(kept.owners(py)?);
+        }
         runner.keep(py, task, kept)?;
         known.extend(runner.entry_of(task).map(|entry| (task, entry)));
     }
@@ -175,6 +179,7 @@ pub(super) fn run_of(
                 nesting(),
                 groups,
                 &known,
+                lent,
                 requested,
             );
             Run::limited(scheduler, admission, runner, options)

@@ -19,6 +19,7 @@ from dask.utils import key_split
 from support import gil_is_on, inc
 
 import mars.remote as mr
+from mars._limits import available_memory
 from mars.contrib.dask import Explanation, explain, mars_scheduler
 from mars.contrib.dask._block_sizes import known_sizes
 from mars.contrib.dask._explain import _graph_and_keys
@@ -337,17 +338,29 @@ def test_mistakes_in_the_graph_are_found() -> None:
 
 def test_the_peak_is_compared_with_the_limit() -> None:
     wanted = delayed()
-    sizes = {"inc": "1 MiB", "sum": 1}
+    sizes = {"inc": "1 MB", "sum": 1}
     assert explain(wanted, sizes=sizes).fits is None
-    roomy = explain(wanted, sizes=sizes, memory_limit="1 GiB")
-    assert (roomy.memory_limit, roomy.fits) == (2**30, True)
-    assert str(roomy).splitlines()[6].startswith("memory limit     1.00 GiB: fits")
-    narrow = explain(wanted, sizes=sizes, memory_limit=2**20)
+    roomy = explain(wanted, sizes=sizes, memory_limit="1 GB")
+    assert (roomy.memory_limit, roomy.fits) == (10**9, True)
+    assert str(roomy).splitlines()[6].startswith("memory limit     1.00 GB: all fits")
+    narrow = explain(wanted, sizes=sizes, memory_limit=10**6)
     assert narrow.fits is False
-    assert "too low by 9.00 MiB" in str(narrow)
-    unsure = explain(wanted, sizes={"inc": 1}, memory_limit=2**20)
+    assert "exceeded by 9.00 MB at the peak" in str(narrow)
+    unsure = explain(wanted, sizes={"inc": 1}, memory_limit=10**6)
     assert unsure.fits is None
-    assert "not all sizes are known" in str(unsure)
+    assert "not known whether all fits" in " ".join(str(unsure).split())
+
+
+def test_what_is_asked_for_has_to_fit() -> None:
+    forecast = explain(delayed(), sizes={"inc": 1, "sum": "3 MB"}, memory_limit="1 MB")
+    assert forecast.fits is False
+    assert "what is asked for exceeds it by 2.00 MB" in " ".join(str(forecast).split())
+
+
+def test_a_limit_is_given_as_to_a_session() -> None:
+    half = explain(delayed(), memory_limit=0.5).memory_limit
+    assert half == explain(delayed(), memory_limit="50%").memory_limit == available_memory() // 2
+    assert explain(delayed(), memory_limit="900 TB").memory_limit == 9 * 10**14  # of another machine
 
 
 @pytest.mark.parametrize(("setting", "limit"), [("2 GiB", 2**31), (10**8, 10**8), (None, None)])
@@ -378,15 +391,15 @@ def test_optimisation_may_be_left_out() -> None:
 
 def test_a_table_is_printed() -> None:
     total = Delayed("sum-1", {"sum-1": (add, "load-1", "load-2"), "load-1": (inc, 1), "load-2": (inc, 2)})
-    assert str(explain(total, sizes={"load": 2048}, n_workers=1, memory_limit="1 MiB")) == (
+    assert str(explain(total, sizes={"load": 2000}, n_workers=1, memory_limit="1 MB")) == (
         "3 tasks on 1 worker\n"
         "critical path    2 tasks: load → sum\n"
         "parallelism      1.5 on average, 2 at most\n"
         "live results     at most 3, first in 'sum-1'\n"
-        "live bytes       at most 4.00 kiB where known; 1 of 3 results of unknown size, 1\n"
+        "live bytes       at most 4.00 kB where known; 1 of 3 results of unknown size, 1\n"
         "                 of them live then\n"
         "asked for        1 result, of unknown size\n"
-        "memory limit     1.00 MiB: what is known fits, but not all sizes are known\n"
+        "memory limit     1.00 MB: not known whether all fits, since not all sizes are\n"
         "\n"
         "2  load\n"
         "1  sum"

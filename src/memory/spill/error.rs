@@ -1,5 +1,6 @@
 //! What can go wrong with a spilled result, in words.
 
+use crate::memory::Size;
 use std::path::PathBuf;
 use std::{fmt, io};
 
@@ -135,61 +136,22 @@ impl std::error::Error for SpillError {
     }
 }
 
-/// A number of bytes, for people.
-pub(super) struct Size(pub u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < 1024 {
-            return write!(f, "{} B", self.0);
-        }
-        let mut amount = self.0 as f64 / 1024.0;
-        let mut units = ["KiB", "MiB", "GiB", "TiB"].into_iter();
-        let mut unit = units.next().unwrap_or_default();
-        // What would be rounded to 1024.0 is one of the next unit.
-        for next in units {
-            if amount < 1023.95 {
-                break;
-            }
-            (amount, unit) = (amount / 1024.0, next);
-        }
-        write!(f, "{amount:.1} {unit}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::error::Error;
 
     #[test]
-    fn sizes_are_told_in_the_unit_that_fits() {
-        for (bytes, told) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (64 << 20, "64.0 MiB"),
-            (3 << 30, "3.0 GiB"),
-            (5 << 40, "5.0 TiB"),
-            (2048 << 40, "2048.0 TiB"),
-        ] {
-            assert_eq!(Size(bytes).to_string(), told);
-        }
-    }
-
-    #[test]
     #[cfg(unix)]
     fn a_full_disk_and_a_used_up_quota_are_told_from_other_errors() {
         let told = |code| {
             let source = io::Error::from_raw_os_error(code);
-            SpillError::unwritten("/spill/x".into(), "writing", source, 3 << 20)
+            SpillError::unwritten("/spill/x".into(), "writing", source, 3_000_000)
         };
         for code in [libc::ENOSPC, libc::EDQUOT] {
             let error = told(code);
             assert!(matches!(error, SpillError::Full { .. }), "{error:?}");
-            assert!(error.to_string().contains("3.0 MiB to /spill/x"), "{error}");
+            assert!(error.to_string().contains("3.00 MB to /spill/x"), "{error}");
             assert!(error.source().is_some());
         }
         for code in [libc::EIO, libc::EFBIG, libc::EACCES, libc::EMFILE] {
@@ -202,14 +164,14 @@ mod tests {
     #[test]
     fn the_limit_is_told_with_all_its_numbers() {
         let error = SpillError::OverLimit {
-            limit: 10 << 20,
-            on_disk: 9 << 20,
-            wanted: 2 << 20,
+            limit: 10_000_000,
+            on_disk: 9_000_000,
+            wanted: 2_000_000,
         };
         assert_eq!(
             error.to_string(),
-            "spilling 2.0 MiB would exceed the limit of 10.0 MiB on disk, \
-             of which 9.0 MiB are in use"
+            "spilling 2.00 MB would exceed the limit of 10.00 MB on disk, \
+             of which 9.00 MB are in use"
         );
     }
 }

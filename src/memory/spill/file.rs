@@ -1,9 +1,10 @@
 //! One spilled result.
 
 use super::directory::SpillDirectory;
-use super::error::{Size, SpillError};
+use super::error::SpillError;
 use super::header::Header;
 use super::{pieces, system};
+use crate::memory::Size;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;

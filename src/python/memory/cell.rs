@@ -58,6 +58,17 @@ impl Kept {
         }
     }
 
+    /// Who owns the memory of a value that is not counted.
+    pub(crate) fn owners(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        match self {
+            Kept::Value(value) if !is_small(value.bind(py)) => {
+                let shared = measure(value.bind(py))?.unwrap_or_default().shared;
+                Ok(shared.into_iter().map(|(owner, _)| owner).collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// The value, read from the disk if it is there.
     pub(crate) fn value(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {

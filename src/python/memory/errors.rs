@@ -1,7 +1,8 @@
 //! What goes wrong under a memory limit.
 
 use super::super::threads::interpreter_call;
-use crate::memory::spill::SpillError;
+use crate::memory::Size;
+use crate::memory::spill;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyMemoryError, PyOSError};
 use pyo3::prelude::*;
@@ -14,7 +15,7 @@ create_exception!(
 );
 create_exception!(
     mars,
-    SpillReadError,
+    SpillError,
     PyOSError,
     "A result that was moved to disk cannot be read again."
 );
@@ -24,27 +25,12 @@ pub(in crate::python) fn is_out_of_memory(py: Python<'_>, error: &PyErr) -> bool
     error.is_instance_of::<PyMemoryError>(py) && !error.is_instance_of::<MemoryLimitError>(py)
 }
 
-/// For people: decimal, as limits are given.
-pub(super) fn shown(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 {
-        return format!("{bytes} bytes");
-    }
-    format!("{value:.2} {}", UNITS[unit])
-}
-
 pub(in crate::python) fn does_not_fit(bytes: u64, finished: u64, count: u64, limit: u64) -> PyErr {
     MemoryLimitError::new_err(format!(
         "the asked-for results do not fit: {finished} of {count} take {} already, and the memory limit is {}. \
          Reduce them before compute(), write them with to_zarr() or to_parquet(), or raise the limit",
-        shown(bytes),
-        shown(limit),
+        Size(bytes),
+        Size(limit),
     ))
 }
 
@@ -55,8 +41,8 @@ pub(in crate::python) fn report_will_not_fit(py: Python<'_>, projected: u64, lim
         &format!(
             "the asked-for results are going to take about {}, more than the memory limit of {}: \
              the computation will fail when they do",
-            shown(projected),
-            shown(limit)
+            Size(projected),
+            Size(limit)
         ),
     );
 }
@@ -75,15 +61,15 @@ pub(super) fn warn(py: Python<'_>, message: &str) {
 }
 
 /// The exception for a result that could not be written.
-pub(super) fn not_written(error: &SpillError) -> PyErr {
+pub(super) fn not_written(error: &spill::SpillError) -> PyErr {
     MemoryLimitError::new_err(format!(
         "results do not fit into the memory limit, and cannot go to disk: {error}"
     ))
 }
 
 /// The exception for a result that could not be read.
-pub(super) fn not_read(error: &SpillError) -> PyErr {
-    SpillReadError::new_err(format!(
+pub(super) fn not_read(error: &spill::SpillError) -> PyErr {
+    SpillError::new_err(format!(
         "a result that was moved to disk cannot be read: {error}"
     ))
 }

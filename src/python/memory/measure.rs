@@ -6,6 +6,7 @@ use crate::python::threads::interpreter_call;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use smallvec::smallvec;
 
 static FOOTPRINT: Once<Py<PyAny>> = Once::new();
 
@@ -22,7 +23,12 @@ pub(super) fn is_small(value: &Bound<'_, PyAny>) -> bool {
 pub(super) fn measure(value: &Bound<'_, PyAny>) -> PyResult<Option<Footprint>> {
     let py = value.py();
     if let Ok(bytes) = value.cast_exact::<PyBytes>() {
-        return Ok(Some(Footprint::own(bytes.as_bytes().len() as u64)));
+        let length = bytes.as_bytes().len() as u64;
+        let owner = value.as_ptr() as u64; // of arrays that are views of it, too
+        return Ok(Some(Footprint {
+            own: 0,
+            shared: smallvec![(owner, length)],
+        }));
     }
     let footprint = FOOTPRINT.get_or_try_init(py, || {
         let sizes = py.import(intern!(py, "mars._sizes"))?;

@@ -40,8 +40,5 @@ pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "MemoryLimitError",
         module.py().get_type::<errors::MemoryLimitError>(),
     )?;
-    module.add(
-        "SpillError",
-        module.py().get_type::<errors::SpillReadError>(),
-    )
+    module.add("SpillError", module.py().get_type::<errors::SpillError>())
 }

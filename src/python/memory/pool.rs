@@ -1,9 +1,9 @@
 //! The memory of one limit: the account, and where its results go on disk.
 
-use super::errors::{self, shown};
+use super::errors;
 use crate::executor::fork;
-use crate::memory::Account;
 use crate::memory::spill::{SpillDirectory, SpillError};
+use crate::memory::{Account, Size};
 use pyo3::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -61,6 +61,8 @@ impl Memory {
         let mut directory = self.lock();
         if let Directory::Made(made, generation) = &*directory
             && *generation == here
+            // Somebody may tidy up where it is.
+            && made.path().is_dir()
         {
             return Ok(made.clone());
         }
@@ -71,7 +73,9 @@ impl Memory {
                 source,
             }
         })?;
-        *directory = Directory::Made(made.clone(), here);
+        let before = std::mem::replace(&mut *directory, Directory::Made(made.clone(), here));
+        drop(directory);
+        self.count(before);
         Ok(made)
     }
 
@@ -85,6 +89,16 @@ impl Memory {
                 Some(made.clone())
             }
             _ => None,
+        }
+    }
+
+    /// Remembers what a directory that is no longer used has written and read.
+    fn count(&self, directory: Directory) {
+        if let Directory::Made(made, generation) = directory
+            && generation == fork::generation()
+        {
+            (self.0.written).fetch_add(made.written(), Ordering::Relaxed);
+            self.0.read.fetch_add(made.read(), Ordering::Relaxed);
         }
     }
 
@@ -208,13 +222,12 @@ impl Memory {
     /// Removes everything from the disk. What is needed later makes it anew.
     fn clear(&self) {
         let before = std::mem::replace(&mut *self.lock(), Directory::NotYet);
-        if let Directory::Made(made, generation) = before
-            && generation == fork::generation()
+        if let Directory::Made(made, generation) = &before
+            && *generation == fork::generation()
         {
             made.remove();
-            (self.0.written).fetch_add(made.written(), Ordering::Relaxed);
-            self.0.read.fetch_add(made.read(), Ordering::Relaxed);
         }
+        self.count(before);
     }
 
     /// How many results are counted.
@@ -225,9 +238,9 @@ impl Memory {
     fn __repr__(&self) -> String {
         format!(
             "<mars memory: {} of {} in use, {} on disk>",
-            shown(self.in_memory()),
-            shown(self.limit()),
-            shown(self.on_disk()),
+            Size(self.in_memory()),
+            Size(self.limit()),
+            Size(self.on_disk()),
         )
     }
 }

@@ -9,9 +9,9 @@ from dask import config
 from dask.base import unpack_collections
 from dask.callbacks import Callback
 
-from mars import _mars
+from mars import _limits, _mars
 from mars.contrib.dask import _options
-from mars.contrib.dask._block_sizes import Sizes, as_bytes, known_sizes, size_of_values, split_sizes
+from mars.contrib.dask._block_sizes import Sizes, known_sizes, size_of_values, split_sizes
 from mars.contrib.dask._explanation import Explanation
 from mars.contrib.dask.materialize import materialize
 from mars.session import current_memory
@@ -24,7 +24,7 @@ def explain(
     sizes: Sizes | None = None,
     n_workers: int | None = None,
     optimize_graph: bool = True,
-    memory_limit: int | str | None = None,
+    memory_limit: int | float | str | None = None,
 ) -> Explanation:
     """Foretell what ``dask.compute(*collections)`` on the Mars engine comes to, without running it.
 
@@ -45,7 +45,7 @@ def explain(
         Default: as many as ``compute`` would use.
     optimize_graph : bool, default True
         As for ``dask.compute``.
-    memory_limit : int or str, optional
+    memory_limit : int, float or str, optional
         What to compare the peak with. Default: the limit under which it would run, if any.
 
     Returns
@@ -86,7 +86,7 @@ def explain(
     >>> forecast.peak_results, forecast.peak_bytes
     (6, 2000112)
     """
-    limit = _limit_set() if memory_limit is None else as_bytes(memory_limit)
+    limit = _limit_set() if memory_limit is None else _limits.memory_limit("memory_limit", memory_limit, within=False)
     workers = _options.worker_limit(n_workers, None)
     given, size_of = split_sizes(sizes)
     found, _ = unpack_collections(*collections)

@@ -10,9 +10,8 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from dask.utils import format_bytes
-
 from mars import _mars
+from mars._limits import format_bytes
 
 __all__ = ["Explanation"]
 
@@ -106,7 +105,10 @@ class Explanation:
 
     @property
     def fits(self) -> bool | None:
-        """Whether the peak is within the memory limit; None without a limit, or where sizes are unknown."""
+        """Whether the peak is within the memory limit; None without a limit, or where sizes are unknown.
+
+        What does not fit goes to disk, but for what is asked for: that has to fit.
+        """
         if self.memory_limit is None:
             return None
         if self.peak_bytes > self.memory_limit:
@@ -171,11 +173,14 @@ class Explanation:
         return text
 
     def _verdict(self) -> str:
+        limit = self.memory_limit or 0
+        if self.requested_bytes > limit:
+            return f"what is asked for exceeds it by {format_bytes(self.requested_bytes - limit)}, and has to fit"
         if self.fits is None:
-            return "what is known fits, but not all sizes are known"
+            return "not known whether all fits, since not all sizes are"
         if self.fits:
-            return "fits"
-        return f"too low by {format_bytes(self.peak_bytes - (self.memory_limit or 0))}"
+            return "all fits"
+        return f"exceeded by {format_bytes(self.peak_bytes - limit)} at the peak, which goes to disk or waits"
 
     def _steps(self) -> str:
         """The critical path by prefixes."""
@@ -202,7 +207,7 @@ def _count(number: int, noun: str) -> str:
 
 def _sized(size: int, results: int, unknown: int) -> str:
     if unknown == 0:
-        return str(format_bytes(size))
+        return format_bytes(size)
     if unknown == results:
         return "of unknown size"
     return f"{format_bytes(size)} where known; {unknown:,} of unknown size"
