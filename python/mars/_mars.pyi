@@ -24,6 +24,7 @@ __all__ = [
     "key_prefix",
     "order",
     "pool_size",
+    "remove_spilled",
     "retire_pool",
     "shutdown",
     "spawn",
@@ -61,6 +62,9 @@ def key_prefix(key: Any) -> str:
 
 def shutdown() -> None:
     """Tell workers to touch the interpreter no more."""
+
+def remove_spilled() -> None:
+    """Remove everything from the disk that was moved there."""
 
 def pool_size() -> int:
     """The number of worker threads; 0 before the first computation that needed one."""

@@ -6,7 +6,9 @@ import pickle
 import sys
 from typing import Any
 
-__all__ = ["dumps", "loads", "release_unused"]
+from mars import _mars
+
+__all__ = ["directory_made", "dumps", "loads", "release_unused"]
 
 
 def dumps(value: Any) -> tuple[bytes, list[memoryview]]:
@@ -50,7 +52,19 @@ def _cloudpickle() -> Any:
 
 def loads(data: bytearray, buffers: tuple[bytearray, ...]) -> Any:
     """The value of what `dumps` has made; it takes the buffers over."""
-    return pickle.loads(data, buffers=buffers)
+    try:
+        return pickle.loads(data, buffers=buffers)
+    except Exception as error:
+        error.add_note("mars: raised while a result that had been moved to disk was read")
+        raise
+
+
+def directory_made() -> None:
+    """Have the directory for results removed when a process of multiprocessing ends, which runs no exit handlers."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, _mars.remove_spilled, exitpriority=0)
 
 
 def release_unused() -> None:

@@ -6,7 +6,7 @@
 //! finished ones come back the same way.
 
 use super::room;
-use super::run::{Ended, Job, Run};
+use super::run::{Ended, Job, Progress, Run};
 use super::worker::{self, Role};
 use super::{Caller, Ran, Runner};
 use crate::graph::TaskId;
@@ -46,6 +46,8 @@ pub(super) struct Gate<E> {
 pub(super) struct Outcome<E> {
     pub(super) task: TaskId,
     pub(super) thread: u64,
+    /// There was no room for it.
+    pub(super) did_not_run: bool,
     pub(super) result: Result<(), E>,
 }
 
@@ -104,6 +106,14 @@ impl<R: Runner> Run<R> {
         }
     }
 
+    /// Whether a task has become ready, or room for one, that nobody has looked at.
+    fn may_start_one(&self, progress: &Progress<R::Error>) -> bool {
+        let holds = (progress.admission.as_ref()).is_some_and(|admission| admission.holds());
+        !holds
+            && progress.scheduler.ready() > 0
+            && progress.scheduler.running() < self.options().limit
+    }
+
     fn make_room(
         self: &Arc<Self>,
         observer: &mut impl Observer<Error = R::Error>,
@@ -124,6 +134,7 @@ impl<R: Runner> Run<R> {
                 Outcome {
                     task,
                     thread: 0, // nobody ran it
+                    did_not_run: true,
                     result: Err(error),
                 },
             ),
@@ -146,7 +157,10 @@ impl<R: Runner> Run<R> {
             let mut starved = false;
             {
                 let mut progress = self.lock();
-                if !progress.has_outcomes() && progress.scheduler.phase() == Phase::Running {
+                if !progress.has_outcomes()
+                    && progress.scheduler.phase() == Phase::Running
+                    && !self.may_start_one(&progress)
+                {
                     (progress, starved) = self.sleep(progress, None);
                 }
                 if let Some(gate) = &mut progress.gate
@@ -155,7 +169,9 @@ impl<R: Runner> Run<R> {
                     return Ok(std::mem::take(&mut gate.outcomes));
                 }
                 // With nothing under way, what could not start may find room by now.
-                if progress.scheduler.phase() != Phase::Running || progress.scheduler.running() == 0
+                if progress.scheduler.phase() != Phase::Running
+                    || progress.scheduler.running() == 0
+                    || self.may_start_one(&progress)
                 {
                     return Ok(Vec::new());
                 }
@@ -177,8 +193,7 @@ impl<R: Runner> Run<R> {
             return Ok(()); // one of the same batch has failed before
         }
         let result = match outcome.result {
-            // What no thread has run is not run once more.
-            Err(_) if self.options().rerun_on_caller && outcome.thread != 0 => {
+            Err(_) if self.options().rerun_on_caller && !outcome.did_not_run => {
                 match self.rerun(task) {
                     Ok(Ran::Promised) => return Ok(()),
                     Ok(Ran::Finished) => Ok(()),
@@ -212,11 +227,8 @@ impl<R: Runner> Run<R> {
             observer.finished(task, outcome.thread, &ready, &released)
         };
         self.release(&released);
-        let will_not_fit = self.lock().will_not_fit.take();
-        if let Some((projected, limit)) = will_not_fit {
-            let runner = self.runner();
-            runner.attach(|token| runner.will_not_fit(token, projected, limit));
-        }
+        self.tell_will_not_fit();
+        self.tell_of_room();
         told
     }
 }

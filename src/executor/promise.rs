@@ -78,6 +78,7 @@ impl<R: Runner> Promise<R> {
                 }
                 progress.scheduler.again(self.task);
             }
+            run.tell_of_room();
             worker::invite(&run);
             run.wake_caller();
         }

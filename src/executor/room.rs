@@ -57,6 +57,7 @@ pub(super) fn make_room<R: Runner>(
     Came::Room(fails.then_some(Done {
         task,
         thread,
+        did_not_run: true,
         result: Err(error),
     }))
 }

@@ -442,6 +442,23 @@ impl<R: Runner> Run<R> {
         }
     }
 
+    /// Tells other runs that a task has given back what it was given.
+    pub(super) fn tell_of_room(&self) {
+        let account = self.lock().admission.as_mut().and_then(Admission::tells);
+        if let Some(account) = account {
+            account.tell_waiting();
+        }
+    }
+
+    /// Tells the runner, from a thread that is not attached, if there is something to tell.
+    pub(super) fn tell_will_not_fit(&self) {
+        let will_not_fit = self.lock().will_not_fit.take();
+        if let Some((projected, limit)) = will_not_fit {
+            self.runner
+                .attach(|token| self.runner.will_not_fit(token, projected, limit));
+        }
+    }
+
     /// Lets results go, from a thread that is not attached.
     pub(super) fn release(&self, tasks: &[TaskId]) {
         if !tasks.is_empty() {
@@ -547,6 +564,7 @@ impl<R: Runner> Waits for Wakes<R> {
             admission.look_again();
         }
         worker::invite(&run);
+        run.wake_caller();
     }
 }
 

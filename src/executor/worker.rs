@@ -8,7 +8,7 @@ use super::room::{has_released, make_room, tell_admission, will_release};
 use super::run::{Job, Progress, Run};
 use super::{Later, Options, Ran, Runner, in_task, pool};
 use crate::graph::TaskId;
-use crate::memory::Asked;
+use crate::memory::{Admission, Asked};
 use crate::scheduler::Phase;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -188,6 +188,9 @@ fn serve<R: Runner>(
         if step.makes_room {
             has_released(run);
         }
+        if step.has_freed {
+            run.tell_of_room();
+        }
         drop(step.unwanted);
         if let Some((projected, limit)) = step.will_not_fit {
             runner.will_not_fit(token, projected, limit);
@@ -223,6 +226,7 @@ fn run_task<R: Runner>(
             return Came::OutOfMemory(Done {
                 task,
                 thread,
+                did_not_run: false,
                 result: Err(error),
             });
         }
@@ -231,6 +235,7 @@ fn run_task<R: Runner>(
     Came::Done(Done {
         task,
         thread,
+        did_not_run: false,
         result,
     })
 }
@@ -257,6 +262,8 @@ struct Step<E> {
     wake_caller: bool,
     /// There is room when the results have been released: what may start is seen then.
     makes_room: bool,
+    /// Other runs may wait for what the task has given back.
+    has_freed: bool,
     /// What the asked-for results are going to take, and the limit.
     will_not_fit: Option<(u64, u64)>,
     /// An error that nobody is told, to be dropped without our lock.
@@ -338,6 +345,7 @@ fn step<R: Runner>(
         invitations,
         wake_caller,
         makes_room,
+        has_freed: (progress.admission.as_ref()).is_some_and(Admission::has_freed),
         will_not_fit: progress.will_not_fit.take(),
         unwanted,
     }
@@ -385,6 +393,7 @@ pub(super) fn settle_promised<R: Runner>(
         let done = Done {
             task,
             thread: 0, // no worker of ours
+            did_not_run: false,
             result,
         };
         let taken = take(run, progress, done, &mut released);
@@ -398,6 +407,8 @@ pub(super) fn settle_promised<R: Runner>(
         Taken::Settled(unwanted) => {
             drop(unwanted);
             run.release(&released);
+            run.tell_will_not_fit();
+            run.tell_of_room();
             go_on(run);
         }
     }
@@ -518,6 +529,8 @@ pub(super) fn rerun_failed<R: Runner>(run: &Arc<Run<R>>) {
         };
         drop(unwanted);
         run.release(&released);
+        run.tell_will_not_fit();
+        run.tell_of_room();
     }
     go_on(run);
 }

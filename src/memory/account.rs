@@ -222,11 +222,7 @@ pub(super) struct Weight {
 }
 
 /// Results to be moved to disk.
-pub(super) struct Chosen<E> {
-    pub(super) results: Vec<(EntryId, Arc<dyn Holding<Error = E>>)>,
-    /// None is needed: enough is being written already, and will be free.
-    pub(super) comes_free: bool,
-}
+pub(super) type Chosen<E> = Vec<(EntryId, Arc<dyn Holding<Error = E>>)>;
 
 /// What the account holds, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -412,12 +408,11 @@ impl<E> Account<E> {
         }
     }
 
-    /// The results to be moved to disk for `bytes` of room, those of farthest use first,
-    /// and none of `reads`.
+    /// The results to be moved to disk for `bytes` of room, beside what is being written
+    /// already: those of farthest use first, and none of `reads`.
     pub(super) fn choose(&self, bytes: u64, reads: &[EntryId]) -> Chosen<E> {
         let inner = &mut *self.lock();
         let mut wanted = bytes.saturating_sub(inner.leaving);
-        let comes_free = wanted == 0;
         let mut results = Vec::new();
         let mut spared = SmallVec::<[EntryId; 4]>::new();
         while wanted > 0
@@ -448,10 +443,7 @@ impl<E> Account<E> {
         for id in spared {
             inner.list(id);
         }
-        Chosen {
-            results,
-            comes_free,
-        }
+        results
     }
 
     /// A chosen result was moved, or not.
@@ -526,16 +518,16 @@ impl<E> Account<E> {
         weight
     }
 
-    /// What a result is made of, and what the results in memory grew by with it.
-    pub(super) fn size_of(&self, id: EntryId) -> (Footprint, u64) {
+    /// What the results in memory grew by when this one was made.
+    pub(super) fn added_by(&self, id: EntryId) -> u64 {
         let inner = self.lock();
-        match inner.entry(id) {
-            Some(entry) => match entry.place {
-                Place::Disk(bytes) | Place::Coming(bytes) => (Footprint::own(bytes), bytes),
-                Place::Memory | Place::Leaving(_) => (entry.footprint.clone(), entry.added),
-            },
-            None => (Footprint::default(), 0),
-        }
+        inner.entry(id).map_or(0, |entry| entry.added)
+    }
+
+    /// Tells whoever waits that there may be room. With no lock held.
+    pub(crate) fn tell_waiting(&self) {
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        tell(waiting);
     }
 
     /// Whoever waits is told when there may be room again, once.

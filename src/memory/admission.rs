@@ -1,13 +1,13 @@
 //! Which ready task may start, and what has to leave memory before.
 
-use super::account::{Account, EntryId, Footprint, Holding, NextUse, Room, Waits, Weight};
+use super::account::{Account, EntryId, Holding, NextUse, Room, Waits, Weight};
 use super::learned::learned;
 use super::uses::Uses;
 use crate::graph::TaskId;
 use crate::scheduler::{Phase, Scheduler, TaskState};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
@@ -66,6 +66,8 @@ pub struct Admission<E> {
     /// Threads of this run that let results go which are still counted.
     releasing: usize,
     held: bool,
+    /// A task has given back what it was given, which others may wait for.
+    freed: bool,
     /// A result in memory, the readers of which are taken first when memory is full.
     focus: Option<TaskId>,
     wakes: Option<Arc<dyn Waits>>,
@@ -99,8 +101,6 @@ struct Requested {
     count: u64,
     finished: u64,
     bytes: u64,
-    /// Memory that several of them share is theirs once.
-    owners: HashSet<u64>,
     told: bool,
 }
 
@@ -169,6 +169,7 @@ impl<E> Admission<E> {
             making_room: 0,
             releasing: 0,
             held: false,
+            freed: false,
             focus: None,
             wakes: None,
             requested: Requested {
@@ -176,7 +177,6 @@ impl<E> Admission<E> {
                 count,
                 finished: 0,
                 bytes: 0,
-                owners: HashSet::new(),
                 told: false,
             },
             alone: HashMap::new(),
@@ -229,7 +229,7 @@ impl<E> Admission<E> {
         if over == 0 || self.requested.count > 0 || scheduler.phase() == Phase::Stopped {
             return None;
         }
-        let leaving = self.account.choose(over, &[]).results;
+        let leaving = self.account.choose(over, &[]);
         if leaving.is_empty() {
             return None;
         }
@@ -280,12 +280,12 @@ impl<E> Admission<E> {
             return Some(Turn::Hold);
         }
         let chosen = self.account.choose(missing, &self.reads(task, scheduler));
-        if !chosen.results.is_empty() {
+        if !chosen.is_empty() {
             self.making_room += 1;
-            make.leaving = chosen.results;
+            make.leaving = chosen;
             return Some(Turn::MakeRoom(make));
         }
-        if chosen.comes_free || !self.started.is_empty() || self.making_room > 0 {
+        if !self.started.is_empty() || self.making_room > 0 {
             return Some(Turn::Hold);
         }
         // Nothing of this run is under way that could make room: one task always runs.
@@ -313,7 +313,7 @@ impl<E> Admission<E> {
             self.making_room += 1;
             return Some(Turn::MakeRoom(MakeRoom {
                 wanted_by: Some(task),
-                leaving: chosen.results,
+                leaving: chosen,
                 trim: true,
             }));
         }
@@ -393,7 +393,8 @@ impl<E> Admission<E> {
     }
 
     fn expects(&self, task: TaskId) -> u64 {
-        self.expected[self.groups.of[task.index()] as usize].unwrap_or_default()
+        // Something, if that is not known: it waits if there is no room at all.
+        self.expected[self.groups.of[task.index()] as usize].unwrap_or(1)
     }
 
     /// Starts `task` if there is room.
@@ -435,7 +436,18 @@ impl<E> Admission<E> {
         self.held = false;
         if let Some(started) = self.started.remove(&task) {
             self.account.unpin(started.bytes, &started.reads);
+            self.freed = true;
         }
+    }
+
+    /// Whether others have to be told that there may be room, with no lock held.
+    pub(crate) fn has_freed(&self) -> bool {
+        self.freed
+    }
+
+    /// They are told now.
+    pub(crate) fn tells(&mut self) -> Option<Arc<Account<E>>> {
+        std::mem::take(&mut self.freed).then(|| self.account.clone())
     }
 
     /// A task has finished, `entry` stands for its result if that is counted, and the
@@ -448,7 +460,7 @@ impl<E> Admission<E> {
         scheduler: &Scheduler,
     ) -> Asked {
         self.ended(task);
-        let (footprint, added) = entry.map_or_else(Default::default, |e| self.account.size_of(e));
+        let added = entry.map_or(0, |entry| self.account.added_by(entry));
         self.learn(task, added);
         self.entries[task.index()] = entry;
         let mut uses: SmallVec<[(EntryId, NextUse); 8]> = SmallVec::new();
@@ -463,7 +475,7 @@ impl<E> Admission<E> {
         let released = released.iter().filter_map(|t| self.entries[t.index()]);
         uses.extend(released.map(|entry| (entry, NextUse::NONE)));
         self.account.set_next_uses(uses);
-        self.asked(task, footprint)
+        self.asked(task, added)
     }
 
     fn next_use(&mut self, task: TaskId, scheduler: &Scheduler) -> NextUse {
@@ -482,19 +494,14 @@ impl<E> Admission<E> {
         }
     }
 
-    fn asked(&mut self, task: TaskId, footprint: Footprint) -> Asked {
+    fn asked(&mut self, task: TaskId, added: u64) -> Asked {
         let limit = self.account.limit();
         let requested = &mut self.requested;
         if !requested.is.get(task.index()).is_some_and(|is| *is) {
             return Asked::Fits;
         }
         requested.finished += 1;
-        requested.bytes += footprint.own;
-        for (owner, bytes) in footprint.shared {
-            if requested.owners.insert(owner) {
-                requested.bytes += bytes;
-            }
-        }
+        requested.bytes += added;
         if requested.bytes > limit {
             return Asked::DoesNotFit {
                 bytes: requested.bytes,
@@ -544,5 +551,6 @@ impl<E> Drop for Admission<E> {
         }
         self.account.end_loan(&self.lent);
         self.account.run_ends();
+        self.account.tell_waiting();
     }
 }

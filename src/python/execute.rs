@@ -158,7 +158,10 @@ pub(super) fn run_of(
         limited,
     );
     let mut known = Vec::new();
-    let mut lent = Vec::new();
+    let mut lent = match runner.memory() {
+        Some(_) => runner.owners_of_constants(py)?,
+        None => Vec::new(),
+    };
     for (task, kept) in parsed.known {
         if runner.memory().is_some() {
             lent.extend(kept.owners(py)?);

@@ -188,6 +188,11 @@ impl Programs {
         &self.words[self.starts[i] as usize..self.starts[i + 1] as usize]
     }
 
+    /// All constants, some of them more than once.
+    pub(super) fn constants(&self) -> &[Py<PyAny>] {
+        &self.constants
+    }
+
     #[inline]
     pub(super) fn get(&self, constant: usize) -> &Py<PyAny> {
         &self.constants[constant]

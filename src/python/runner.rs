@@ -103,6 +103,15 @@ impl PythonRunner {
         self.limited.as_ref().map(Limited::memory)
     }
 
+    /// Who owns the memory of what stands in the programs as it is.
+    pub(super) fn owners_of_constants(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        let mut owners = Vec::new();
+        for constant in self.programs.constants() {
+            owners.extend(memory::owners(constant.bind(py))?);
+        }
+        Ok(owners)
+    }
+
     /// What stands for the result of `task` in the account.
     pub(super) fn entry_of(&self, task: TaskId) -> Option<EntryId> {
         self.limited.as_ref()?.entry(task)

@@ -1,6 +1,6 @@
 //! A result that is in memory or on disk.
 
-use super::measure::{is_small, measure};
+use super::measure::{is_small, measure, owners};
 use super::pickles;
 use super::pool::Memory;
 use crate::executor::fork;
@@ -61,11 +61,8 @@ impl Kept {
     /// Who owns the memory of a value that is not counted.
     pub(crate) fn owners(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         match self {
-            Kept::Value(value) if !is_small(value.bind(py)) => {
-                let shared = measure(value.bind(py))?.unwrap_or_default().shared;
-                Ok(shared.into_iter().map(|(owner, _)| owner).collect())
-            }
-            _ => Ok(Vec::new()),
+            Kept::Value(value) => owners(value.bind(py)),
+            Kept::Cell(_) => Ok(Vec::new()),
         }
     }
 
@@ -233,9 +230,9 @@ impl Holding for Cell {
                 }
                 Err(error) => return Err(error),
             };
-            let written = (self.memory.directory())
-                .and_then(|directory| dumped.write(py, inside, &directory));
-            let file = written.map_err(|error| super::errors::not_written(&error))?;
+            let directory = self.memory.directory(py)?;
+            let file = (dumped.write(py, inside, &directory))
+                .map_err(|error| super::errors::not_written(&error))?;
             let bytes = file.lengths().iter().sum::<usize>() as u64;
             let before = std::mem::replace(&mut *self.lock(), State::Disk(Arc::new(file)));
             // Its memory is free when this returns.

@@ -5,7 +5,7 @@ use crate::python::once::{Once, intern};
 use crate::python::threads::interpreter_call;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 use smallvec::smallvec;
 
 static FOOTPRINT: Once<Py<PyAny>> = Once::new();
@@ -13,10 +13,13 @@ static FOOTPRINT: Once<Py<PyAny>> = Once::new();
 /// Whether `value` is so small that it is not worth being counted.
 pub(super) fn is_small(value: &Bound<'_, PyAny>) -> bool {
     let kind = value.get_type_ptr();
-    value.is_none()
-        || kind == &raw mut ffi::PyLong_Type
-        || kind == &raw mut ffi::PyFloat_Type
-        || kind == &raw mut ffi::PyBool_Type
+    if kind == &raw mut ffi::PyLong_Type {
+        let mut overflow = 0;
+        // SAFETY: an int; no exception is set for one that is too large.
+        unsafe { ffi::PyLong_AsLongLongAndOverflow(value.as_ptr(), &raw mut overflow) };
+        return overflow == 0;
+    }
+    value.is_none() || kind == &raw mut ffi::PyFloat_Type || kind == &raw mut ffi::PyBool_Type
 }
 
 /// The bytes of `value`; None if that cannot be told.
@@ -44,4 +47,14 @@ pub(super) fn measure(value: &Bound<'_, PyAny>) -> PyResult<Option<Footprint>> {
         own,
         shared: shared.collect(),
     }))
+}
+
+/// Who owns the memory that results can be views of, if `value` is what a graph came with.
+pub(in crate::python) fn owners(value: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+    let has_none = is_small(value) || value.is_instance_of::<PyString>() || value.is_callable();
+    if has_none {
+        return Ok(Vec::new());
+    }
+    let shared = measure(value)?.unwrap_or_default().shared;
+    Ok(shared.into_iter().map(|(owner, _)| owner).collect())
 }

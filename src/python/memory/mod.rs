@@ -14,6 +14,7 @@ mod pool;
 pub(super) use cell::Kept;
 pub(super) use errors::{does_not_fit, is_out_of_memory, report_will_not_fit};
 pub(super) use limited::Limited;
+pub(super) use measure::owners;
 pub(super) use pool::{Memory, remove_all};
 
 use crate::python::once::intern;
@@ -34,8 +35,15 @@ pub(super) fn trim(py: Python<'_>) {
     }
 }
 
+/// Removes everything from the disk; for a process that ends without exit handlers.
+#[pyfunction]
+fn remove_spilled() {
+    remove_all();
+}
+
 pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Memory>()?;
+    module.add_function(wrap_pyfunction!(remove_spilled, module)?)?;
     module.add(
         "MemoryLimitError",
         module.py().get_type::<errors::MemoryLimitError>(),

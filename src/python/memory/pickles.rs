@@ -13,6 +13,7 @@ use std::sync::Arc;
 struct Functions {
     dumps: Py<PyAny>,
     loads: Py<PyAny>,
+    directory_made: Py<PyAny>,
 }
 
 static FUNCTIONS: Once<Functions> = Once::new();
@@ -23,8 +24,14 @@ fn functions(py: Python<'_>) -> PyResult<&'static Functions> {
         Ok(Functions {
             dumps: module.getattr(intern!(py, "dumps"))?.unbind(),
             loads: module.getattr(intern!(py, "loads"))?.unbind(),
+            directory_made: module.getattr(intern!(py, "directory_made"))?.unbind(),
         })
     })
+}
+
+/// Tells Python that a directory for results has been made.
+pub(super) fn directory_made(py: Python<'_>) -> PyResult<()> {
+    interpreter_call::call(py, &functions(py)?.directory_made, &[]).map(drop)
 }
 
 /// A value as bytes. The buffers are the value's own memory, and keep it.

@@ -1,6 +1,6 @@
 //! The memory of one limit: the account, and where its results go on disk.
 
-use super::errors;
+use super::{errors, pickles};
 use crate::executor::fork;
 use crate::memory::spill::{SpillDirectory, SpillError};
 use crate::memory::{Account, Size};
@@ -56,7 +56,7 @@ impl Memory {
     }
 
     /// Where to write, made when it is needed first.
-    pub(super) fn directory(&self) -> Result<Arc<SpillDirectory>, SpillError> {
+    pub(super) fn directory(&self, py: Python<'_>) -> PyResult<Arc<SpillDirectory>> {
         let here = fork::generation();
         let mut directory = self.lock();
         if let Directory::Made(made, generation) = &*directory
@@ -67,15 +67,16 @@ impl Memory {
             return Ok(made.clone());
         }
         let made = SpillDirectory::create(&self.0.base, self.0.spill_limit).map_err(|source| {
-            SpillError::Io {
+            errors::not_written(&SpillError::Io {
                 path: self.0.base.clone(),
                 doing: "making a directory for results",
                 source,
-            }
+            })
         })?;
         let before = std::mem::replace(&mut *directory, Directory::Made(made.clone(), here));
         drop(directory);
         self.count(before);
+        pickles::directory_made(py)?;
         Ok(made)
     }
 
