@@ -711,3 +711,6 @@ impl<E> Inner<E> {
         growth.excess = beyond.saturating_sub(limit / 10);
     }
 }
+
+#[cfg(test)]
+mod tests;

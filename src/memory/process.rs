@@ -44,9 +44,10 @@ mod tests {
     #[test]
     fn a_process_grows_by_what_it_writes_to() {
         let before = super::resident();
-        let bytes = std::hint::black_box(vec![1u8; 64 << 20]);
+        let bytes = std::hint::black_box(vec![1u8; 256 << 20]);
+        // Other tests take and give back memory meanwhile, but not that much.
         let grown = super::resident() - before;
-        assert!((60 << 20..100 << 20).contains(&grown), "{grown}");
+        assert!((128 << 20..512 << 20).contains(&grown), "{grown}");
         drop(bytes);
     }
 }

@@ -15,6 +15,10 @@ pub enum FakeError {
     Panicked(TaskId),
     /// The caller's poll, or an observer, said so.
     Interrupted,
+    /// The disk is full.
+    NoRoom,
+    /// The asked-for results take so many bytes, more than the limit.
+    DoesNotFit(u64),
 }
 
 type Body = Box<dyn Fn(TaskId, Later<'_, FakeRunner>) -> Result<Ran, FakeError> + Send + Sync>;
@@ -90,11 +94,7 @@ impl Runner for FakeRunner {
 
     fn run(&self, (): (), task: TaskId, later: Later<'_, Self>) -> Result<Ran, FakeError> {
         self.record.starts(task, self.allowed_runs);
-        let mut ending = Ending {
-            record: &self.record,
-            task,
-            what: What::Failed,
-        };
+        let mut ending = self.record.ending(task);
         let result = (self.body)(task, later);
         ending.what = match result {
             Ok(Ran::Finished) => What::Finished,
@@ -116,18 +116,5 @@ impl Runner for FakeRunner {
 impl Drop for FakeRunner {
     fn drop(&mut self) {
         self.record.runner_is_dropped();
-    }
-}
-
-/// Notes how a task ended, a panic included.
-struct Ending<'r> {
-    record: &'r Record,
-    task: TaskId,
-    what: What,
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.record.ends(self.task, self.what);
     }
 }

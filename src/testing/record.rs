@@ -161,7 +161,16 @@ impl Record {
         inner.log(task, What::Started);
     }
 
-    pub(super) fn ends(&self, task: TaskId, what: What) {
+    /// Notes how `task` ended when it is dropped: it has failed, unless told otherwise.
+    pub(super) fn ending(&self, task: TaskId) -> Ending<'_> {
+        Ending {
+            record: self,
+            task,
+            what: What::Failed,
+        }
+    }
+
+    fn ends(&self, task: TaskId, what: What) {
         self.running.fetch_sub(1, Ordering::SeqCst);
         let inner = &mut *self.lock();
         if what != What::Promised {
@@ -224,5 +233,18 @@ impl Inner {
             what,
             thread: thread_number(),
         });
+    }
+}
+
+/// Notes how a task ended, a panic included.
+pub(super) struct Ending<'r> {
+    record: &'r Record,
+    task: TaskId,
+    pub(super) what: What,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.record.ends(self.task, self.what);
     }
 }

@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod case;
+pub mod limited;
 pub mod model;
 pub mod observer;
+pub mod programs;
 
 use mars::executor::{Caller, Options};
 use mars::graph::TaskId;
