@@ -41,7 +41,6 @@ impl Observer for Slow {
 //  \|/
 //   4
 #[test]
-#[ignore = "it is counted twice until it has been settled"]
 fn so_that_nothing_leaves_that_fits() {
     within(LONG, || {
         let memory = FakeMemory::new(3 * LARGE + LARGE / 2);

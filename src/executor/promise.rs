@@ -11,11 +11,19 @@ use crate::graph::TaskId;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// The way to a promise for the task that is being run.
+/// What a runner may say of the task that it runs before it returns.
 pub struct Later<'r, R: Runner> {
     run: &'r Arc<Run<R>>,
     task: TaskId,
 }
+
+impl<R: Runner> Clone for Later<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: Runner> Copy for Later<'_, R> {}
 
 impl<'r, R: Runner> Later<'r, R> {
     pub(super) fn new(run: &'r Arc<Run<R>>, task: TaskId) -> Self {
@@ -28,6 +36,14 @@ impl<'r, R: Runner> Later<'r, R> {
         Promise {
             run: Arc::downgrade(self.run),
             task: self.task,
+        }
+    }
+
+    /// The result is there and about to be counted: under a memory limit no room is kept
+    /// for it any more.
+    pub fn is_made(&self) {
+        if let Some(admission) = &mut self.run.lock().admission {
+            admission.is_made(self.task);
         }
     }
 

@@ -431,6 +431,16 @@ impl<E> Admission<E> {
         }
     }
 
+    /// The result of a task is about to be counted, so that no room is kept for it.
+    pub(crate) fn is_made(&mut self, task: TaskId) {
+        let me = thread::current().id();
+        if let Some(started) = self.started.get_mut(&task)
+            && started.by == me
+        {
+            self.account.unpin(std::mem::take(&mut started.bytes), &[]);
+        }
+    }
+
     /// A task is not under way any more.
     pub(crate) fn ended(&mut self, task: TaskId) {
         self.held = false;

@@ -218,6 +218,7 @@ impl Runner for PythonRunner {
         if let Some(limited) = &self.limited {
             let before = limited.size_before();
             let value = self.run_program(py, task)?;
+            later.is_made();
             self.keep(py, task, limited.count(value, before)?)?;
             return Ok(Ran::Finished);
         }

@@ -150,6 +150,7 @@ impl Runner for LimitedRunner {
         }
         let result = (self.body)(task, later, reading);
         if result == Ok(Ran::Finished) {
+            later.is_made();
             self.keep(task);
         }
         ending.what = match result {

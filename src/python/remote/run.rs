@@ -268,6 +268,9 @@ pub(in crate::python) fn run(
         Ok(Outcome::Returned(returned)) => resolve(runner, remote, claimed, returned, task, later),
         Ok(Outcome::Value(value)) => {
             let memory = store.get().memory.as_ref();
+            if memory.is_some() {
+                later.is_made();
+            }
             let value = Kept::new(value.into_bound(py), memory, before)?;
             claimed.finish(&value);
             runner.deliver(py, task, value)?;
