@@ -6,7 +6,7 @@ import ast
 import os
 from typing import Any
 
-__all__ = ["cpu_count", "setting"]
+__all__ = ["cpu_count", "setting", "temporary_directory"]
 
 
 def setting(name: str, default: Any = None) -> Any:
@@ -27,6 +27,15 @@ def setting(name: str, default: Any = None) -> Any:
         return default if value is None else value
     value = config.get(f"mars.{name}", None)
     return default if value is None else value
+
+
+def temporary_directory() -> Any:
+    """The setting ``temporary-directory`` of Dask's configuration; None where it is not set."""
+    try:
+        from dask import config
+    except ImportError:
+        return None
+    return config.get("temporary-directory", None)
 
 
 def _from_environment(name: str) -> Any:

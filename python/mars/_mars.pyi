@@ -93,7 +93,7 @@ class Memory:
 
     @property
     def most_in_memory(self) -> int:
-        """The most that this ever was."""
+        """The most that this ever was; beyond the limit where one task alone exceeds it."""
 
     @property
     def reserved(self) -> int:
@@ -116,7 +116,10 @@ class Memory:
         """The directory that results are moved to; None before the first one is."""
 
     def clear(self) -> None:
-        """Remove everything from the disk."""
+        """Remove everything from the disk; what was there is lost."""
+
+    def close(self) -> None:
+        """The same, and move nothing there any more."""
 
     def __len__(self) -> int: ...
 

@@ -14,7 +14,7 @@ __all__ = ["configured", "make"]
 _log = logging.getLogger("mars")
 
 #: The limits that settings have asked for, by these settings; the last few.
-_configured: dict[tuple[Any, Any, Any], Memory] = {}
+_configured: dict[tuple[Any, ...], Memory] = {}
 _KEPT = 8
 
 
@@ -70,15 +70,16 @@ def configured() -> Memory | None:
     if limit is None:
         return None
     settings = (limit, _config.setting("spill-dir"), _config.setting("spill-limit"))
+    known_by = (*settings, _config.temporary_directory())
     try:
-        memory = _configured.get(settings)
+        memory = _configured.get(known_by)
     except TypeError:  # what has no hash is no valid setting
         return make(*settings, given=False)
     if memory is None:
         memory = make(*settings, given=False)
         while len(_configured) >= _KEPT:
             _configured.pop(next(iter(_configured)))
-        _configured[settings] = memory
+        _configured[known_by] = memory
     return memory
 
 

@@ -52,11 +52,7 @@ def _cloudpickle() -> Any:
 
 def loads(data: bytearray, buffers: tuple[bytearray, ...]) -> Any:
     """The value of what `dumps` has made; it takes the buffers over."""
-    try:
-        return pickle.loads(data, buffers=buffers)
-    except Exception as error:
-        error.add_note("mars: raised while a result that had been moved to disk was read")
-        raise
+    return pickle.loads(data, buffers=buffers)
 
 
 def directory_made() -> None:

@@ -106,7 +106,7 @@ class Session:
             _default.session = None
         self._store.stop()
         if self._own_memory and self.memory is not None:
-            self.memory.clear()
+            self.memory.close()
         _mars.retire_pool()
 
     stop_server = stop

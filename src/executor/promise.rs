@@ -39,11 +39,11 @@ impl<'r, R: Runner> Later<'r, R> {
         }
     }
 
-    /// The result is there and about to be counted: under a memory limit no room is kept
-    /// for it any more.
-    pub fn is_made(&self) {
+    /// The result is there and counted: under a memory limit no room is kept for it any
+    /// more.
+    pub fn is_counted(&self) {
         if let Some(admission) = &mut self.run.lock().admission {
-            admission.is_made(self.task);
+            admission.is_counted(self.task);
         }
     }
 

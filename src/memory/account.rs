@@ -28,7 +28,7 @@ const TRIM: Duration = Duration::from_millis(100);
 pub struct NextUse(u64);
 
 impl NextUse {
-    /// By the task that runs now.
+    /// Not known yet: its task is about to end.
     pub const NOW: NextUse = NextUse(0);
     /// By no run.
     pub const NONE: NextUse = NextUse(u64::MAX);
@@ -127,7 +127,11 @@ struct Entry<E> {
 
 impl<E> Entry<E> {
     fn may_leave(&self) -> bool {
-        self.place == Place::Memory && self.pins == 0 && !self.stays
+        self.place == Place::Memory
+            && self.pins == 0
+            && !self.stays
+            // Its task has not ended: it may be let go of at once.
+            && self.next_use != NextUse::NOW
     }
 }
 
@@ -139,6 +143,18 @@ struct Slot<E> {
 struct Owner {
     bytes: u64,
     results: u32,
+    /// Tells it from others that were at the same address before.
+    serial: u32,
+}
+
+impl Owner {
+    fn new(bytes: u64) -> Self {
+        Owner {
+            bytes,
+            results: 0,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+        }
+    }
 }
 
 struct Inner<E> {
@@ -524,6 +540,24 @@ impl<E> Account<E> {
         inner.entry(id).map_or(0, |entry| entry.added)
     }
 
+    /// The bytes that are a result's alone; and who shares what it keeps beside, with how many
+    /// bytes that is.
+    pub(super) fn parts_of(&self, id: EntryId) -> (u64, SmallVec<[(u32, u64); 1]>) {
+        let inner = self.lock();
+        let Some(entry) = inner.entry(id) else {
+            return Default::default();
+        };
+        if let Place::Disk(bytes) | Place::Coming(bytes) = entry.place {
+            return (bytes, SmallVec::new());
+        }
+        let shared = entry.footprint.shared.iter();
+        let owners = shared.filter_map(|(owner, _)| inner.owners.get(owner));
+        (
+            entry.footprint.own,
+            owners.map(|owner| (owner.serial, owner.bytes)).collect(),
+        )
+    }
+
     /// Tells whoever waits that there may be room. With no lock held.
     pub(crate) fn tell_waiting(&self) {
         let waiting = std::mem::take(&mut self.lock().waiting);
@@ -543,10 +577,7 @@ impl<E> Account<E> {
     pub(super) fn lend(&self, owners: &[u64]) {
         let inner = &mut *self.lock();
         for &owner in owners {
-            let owner = inner.owners.entry(owner).or_insert(Owner {
-                bytes: 0,
-                results: 0,
-            });
+            let owner = inner.owners.entry(owner).or_insert_with(|| Owner::new(0));
             owner.results += 1;
         }
     }
@@ -650,7 +681,7 @@ impl<E> Inner<E> {
         for &(owner, bytes) in &footprint.shared {
             let owner = self.owners.entry(owner).or_insert_with(|| {
                 self.resident += bytes;
-                Owner { bytes, results: 0 }
+                Owner::new(bytes)
             });
             owner.results += 1;
         }

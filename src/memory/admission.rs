@@ -7,7 +7,7 @@ use crate::graph::TaskId;
 use crate::scheduler::{Phase, Scheduler, TaskState};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
@@ -101,6 +101,8 @@ struct Requested {
     count: u64,
     finished: u64,
     bytes: u64,
+    /// Memory that several of them share is theirs once.
+    owners: HashSet<u32>,
     told: bool,
 }
 
@@ -177,6 +179,7 @@ impl<E> Admission<E> {
                 count,
                 finished: 0,
                 bytes: 0,
+                owners: HashSet::new(),
                 told: false,
             },
             alone: HashMap::new(),
@@ -431,8 +434,8 @@ impl<E> Admission<E> {
         }
     }
 
-    /// The result of a task is about to be counted, so that no room is kept for it.
-    pub(crate) fn is_made(&mut self, task: TaskId) {
+    /// The result of a task is counted, so that no room has to be kept for it.
+    pub(crate) fn is_counted(&mut self, task: TaskId) {
         let me = thread::current().id();
         if let Some(started) = self.started.get_mut(&task)
             && started.by == me
@@ -485,7 +488,7 @@ impl<E> Admission<E> {
         let released = released.iter().filter_map(|t| self.entries[t.index()]);
         uses.extend(released.map(|entry| (entry, NextUse::NONE)));
         self.account.set_next_uses(uses);
-        self.asked(task, added)
+        self.asked(task, entry)
     }
 
     fn next_use(&mut self, task: TaskId, scheduler: &Scheduler) -> NextUse {
@@ -504,14 +507,22 @@ impl<E> Admission<E> {
         }
     }
 
-    fn asked(&mut self, task: TaskId, added: u64) -> Asked {
+    fn asked(&mut self, task: TaskId, entry: Option<EntryId>) -> Asked {
         let limit = self.account.limit();
         let requested = &mut self.requested;
         if !requested.is.get(task.index()).is_some_and(|is| *is) {
             return Asked::Fits;
         }
         requested.finished += 1;
-        requested.bytes += added;
+        if let Some(entry) = entry {
+            let (own, shared) = self.account.parts_of(entry);
+            requested.bytes += own;
+            for (owner, bytes) in shared {
+                if requested.owners.insert(owner) {
+                    requested.bytes += bytes;
+                }
+            }
+        }
         if requested.bytes > limit {
             return Asked::DoesNotFit {
                 bytes: requested.bytes,

@@ -1,7 +1,7 @@
 //! The scheduler call: parse, order, run, gather.
 
 use super::errors;
-use super::groups::groups_of;
+use super::groups::{self, groups_of};
 use super::memory::{Limited, Memory};
 use super::observer::PythonObserver;
 use super::parse::{self, Parsed};
@@ -173,8 +173,8 @@ pub(super) fn run_of(
         None => Run::new(scheduler, runner, options),
         Some(memory) => {
             let requested = match held {
-                Held::ForCaller => parsed.requested.as_slice(),
-                Held::ByObjects => &[],
+                Held::ForCaller => groups::parts(scheduler.graph(), &groups, &parsed.requested),
+                Held::ByObjects => Vec::new(),
             };
             let admission = Admission::new(
                 memory.account().clone(),
@@ -183,7 +183,7 @@ pub(super) fn run_of(
                 groups,
                 &known,
                 lent,
-                requested,
+                &requested,
             );
             Run::limited(scheduler, admission, runner, options)
         }

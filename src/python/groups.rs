@@ -2,7 +2,7 @@
 
 use super::prefix;
 use super::remote::Remote;
-use crate::graph::TaskId;
+use crate::graph::{TaskGraph, TaskId};
 use crate::memory::Groups;
 use pyo3::prelude::*;
 use std::collections::HashMap;
@@ -33,4 +33,29 @@ pub(super) fn groups_of(py: Python<'_>, keys: &[Py<PyAny>], remote: Option<&Remo
         });
     }
     groups
+}
+
+/// How Dask calls tasks that put the parts of an asked-for collection together.
+const PUT_TOGETHER: [&str; 3] = ["finalize", "repartitiontofewer", "list"];
+
+/// What the results that were asked for are made of: parts that are put together in the
+/// end stand for the whole, so that it is known before that it will not fit.
+pub(super) fn parts(graph: &TaskGraph, groups: &Groups, requested: &[TaskId]) -> Vec<TaskId> {
+    let mut parts = Vec::new();
+    for &task in requested {
+        let prefix = groups.prefixes[groups.of[task.index()] as usize].as_str();
+        let dependencies = graph.dependencies(task);
+        let is_put_together = PUT_TOGETHER.iter().any(|name| {
+            prefix == *name
+                || prefix
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with('-'))
+        });
+        if is_put_together && !dependencies.is_empty() {
+            parts.extend_from_slice(dependencies);
+        } else {
+            parts.push(task);
+        }
+    }
+    parts
 }

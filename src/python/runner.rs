@@ -218,8 +218,8 @@ impl Runner for PythonRunner {
         if let Some(limited) = &self.limited {
             let before = limited.size_before();
             let value = self.run_program(py, task)?;
-            later.is_made();
             self.keep(py, task, limited.count(value, before)?)?;
+            later.is_counted();
             return Ok(Ran::Finished);
         }
         let value = self.run_in_context(py, task)?;

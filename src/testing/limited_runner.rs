@@ -150,8 +150,8 @@ impl Runner for LimitedRunner {
         }
         let result = (self.body)(task, later, reading);
         if result == Ok(Ran::Finished) {
-            later.is_made();
             self.keep(task);
+            later.is_counted();
         }
         ending.what = match result {
             Ok(Ran::Finished) => What::Finished,

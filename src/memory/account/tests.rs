@@ -255,6 +255,7 @@ impl Both {
     fn choose(&mut self, bytes: u64, spared: &[EntryId]) {
         let mut may_leave: Vec<_> = (self.in_memory())
             .filter(|known| known.pins == 0 && !known.stays && !spared.contains(&known.id))
+            .filter(|known| known.next_use != NextUse::NOW)
             .filter(|known| known.footprint.total() >= LEAST)
             .map(|known| (known.next_use, known.id))
             .collect();
@@ -381,6 +382,7 @@ fn a_result_that_is_read_twice_comes_back_once() {
     let account = Account::new(LIMIT, false);
     let held = holding();
     let id = account.add(Footprint::own(10_000), Arc::downgrade(&held));
+    account.set_next_uses([(id, NextUse::NONE)]);
     assert_eq!(account.choose(1, &[]).len(), 1);
     account.settle(id, Spilled::OnDisk(10_000));
     assert_eq!(account.ask(0, &[id, id], false), Room::Given);

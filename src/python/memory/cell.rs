@@ -7,6 +7,7 @@ use crate::executor::fork;
 use crate::memory::spill::SpillFile;
 use crate::memory::{EntryId, Footprint, Holding, Spilled, resident};
 use crate::python::errors;
+use crate::python::once::intern;
 use crate::python::threads::{self, Inside, interpreter_call};
 use pyo3::prelude::*;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -21,6 +22,8 @@ pub(crate) struct Cell {
     read: Condvar,
     memory: Memory,
     entry: OnceLock<EntryId>,
+    /// The type of the value, once it was moved to disk.
+    kind: OnceLock<String>,
 }
 
 enum State {
@@ -114,6 +117,7 @@ impl Cell {
             read: Condvar::new(),
             memory: memory.clone(),
             entry: OnceLock::new(),
+            kind: OnceLock::new(),
         });
         let weak: Weak<Cell> = Arc::downgrade(&cell);
         let entry = memory.account().add(footprint, weak);
@@ -142,7 +146,20 @@ impl Cell {
             State::Gone => return Err(errors::internal("a result that is gone")),
         };
         let inside = Inside::enter(py)?;
-        pickles::load(py, &inside, &file)
+        self.load(py, &inside, &file)
+    }
+
+    fn load(&self, py: Python<'_>, inside: &Inside, file: &SpillFile) -> PyResult<Py<PyAny>> {
+        pickles::load(py, inside, file).inspect_err(|error| {
+            let kind = self.kind.get().map_or("unknown", String::as_str);
+            let note = format!(
+                "mars: raised while a result of type {kind} was read that had been moved to disk"
+            );
+            // Without the note the error still says what went wrong.
+            let _ = error
+                .value(py)
+                .call_method1(intern!(py, "add_note"), (note,));
+        })
     }
 
     /// The value, for a task that runs: it is in memory from here on.
@@ -174,7 +191,7 @@ impl Cell {
         file: Arc<SpillFile>,
     ) -> PyResult<Py<PyAny>> {
         let reading = Reading { cell: self, file };
-        let value = pickles::load(py, inside, &reading.file)?;
+        let value = self.load(py, inside, &reading.file)?;
         let footprint = measure(value.bind(py))?;
         let footprint = footprint
             .unwrap_or_else(|| Footprint::own(reading.file.lengths().iter().sum::<usize>() as u64));
@@ -231,6 +248,10 @@ impl Holding for Cell {
                 Err(error) => return Err(error),
             };
             let directory = self.memory.directory(py)?;
+            self.kind.get_or_init(|| {
+                let kind = value.bind(py).get_type().fully_qualified_name();
+                kind.map_or_else(|_| "unknown".to_owned(), |name| name.to_string())
+            });
             let file = (dumped.write(py, inside, &directory))
                 .map_err(|error| super::errors::not_written(&error))?;
             let bytes = file.lengths().iter().sum::<usize>() as u64;

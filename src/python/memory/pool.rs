@@ -33,6 +33,8 @@ pub(super) struct Inner {
 enum Directory {
     NotYet,
     Made(Arc<SpillDirectory>, u32),
+    /// The session has stopped.
+    Closed,
 }
 
 /// All that there are; taken by attached threads, for a few instructions.
@@ -66,6 +68,12 @@ impl Memory {
         {
             return Ok(made.clone());
         }
+        if matches!(*directory, Directory::Closed) {
+            return Err(errors::not_written(&SpillError::Gone {
+                path: self.0.base.clone(),
+                why: "its session has been stopped",
+            }));
+        }
         let made = SpillDirectory::create(&self.0.base, self.0.spill_limit).map_err(|source| {
             errors::not_written(&SpillError::Io {
                 path: self.0.base.clone(),
@@ -91,6 +99,16 @@ impl Memory {
             }
             _ => None,
         }
+    }
+
+    fn remove(&self, then: Directory) {
+        let before = std::mem::replace(&mut *self.lock(), then);
+        if let Directory::Made(made, generation) = &before
+            && *generation == fork::generation()
+        {
+            made.remove();
+        }
+        self.count(before);
     }
 
     /// Remembers what a directory that is no longer used has written and read.
@@ -222,13 +240,12 @@ impl Memory {
 
     /// Removes everything from the disk. What is needed later makes it anew.
     fn clear(&self) {
-        let before = std::mem::replace(&mut *self.lock(), Directory::NotYet);
-        if let Directory::Made(made, generation) = &before
-            && *generation == fork::generation()
-        {
-            made.remove();
-        }
-        self.count(before);
+        self.remove(Directory::NotYet);
+    }
+
+    /// Removes everything from the disk, and moves nothing there any more.
+    fn close(&self) {
+        self.remove(Directory::Closed);
     }
 
     /// How many results are counted.

@@ -268,10 +268,8 @@ pub(in crate::python) fn run(
         Ok(Outcome::Returned(returned)) => resolve(runner, remote, claimed, returned, task, later),
         Ok(Outcome::Value(value)) => {
             let memory = store.get().memory.as_ref();
-            if memory.is_some() {
-                later.is_made();
-            }
             let value = Kept::new(value.into_bound(py), memory, before)?;
+            later.is_counted();
             claimed.finish(&value);
             runner.deliver(py, task, value)?;
             Ok(Ran::Finished)
