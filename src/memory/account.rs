@@ -5,93 +5,24 @@
 //! next. It takes no decision: [`Admission`](super::Admission) does, asking for room.
 
 use super::generations::Generations;
+use super::growth::Growth;
 use super::learned::Learned;
-use super::process;
+use super::result::{Footprint, Holding, NextUse, Spilled};
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, MutexGuard, Weak};
-use std::time::{Duration, Instant};
 
 /// Numbers entries.
 static SERIAL: AtomicU32 = AtomicU32::new(1);
 
 /// Results smaller than this are not worth a file.
 const LEAST: u64 = 8 * 1024;
-/// How often the size of the process is looked at.
-const LOOK: Duration = Duration::from_millis(5);
-/// How often free memory is given back to the system.
-const TRIM: Duration = Duration::from_millis(100);
-
-/// When a result is needed next: the lower, the sooner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NextUse(u64);
-
-impl NextUse {
-    /// Not known yet: its task is about to end.
-    pub const NOW: NextUse = NextUse(0);
-    /// By no run.
-    pub const NONE: NextUse = NextUse(u64::MAX);
-
-    /// By the task of rank `rank` in a run that was made inside of `depth` others.
-    /// What an inner run needs is needed before the outer one goes on.
-    pub fn new(depth: u32, rank: u32) -> Self {
-        const DEEPEST: u32 = 1 << 20;
-        let outward = u64::from(DEEPEST - depth.min(DEEPEST - 1));
-        NextUse(outward << 32 | u64::from(rank))
-    }
-}
-
-/// A result that can be moved to disk.
-pub trait Holding: Send + Sync {
-    /// Why it was not moved, if for want of room.
-    type Error;
-    /// Writes the result to disk and lets it go. Nobody reads it meanwhile.
-    fn spill(&self) -> Result<Spilled, Self::Error>;
-}
-
-/// What came of spilling a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spilled {
-    /// It is on disk, and takes so many bytes when it is read again.
-    OnDisk(u64),
-    /// It cannot be written; it stays in memory.
-    Stays,
-    /// It stays, and may be moved later.
-    NotNow,
-    /// It was let go of meanwhile.
-    Gone,
-}
 
 /// Who is told that there may be room again.
 pub trait Waits: Send + Sync {
     /// There may be room.
     fn room(&self);
-}
-
-/// What a result takes in memory.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Footprint {
-    /// Bytes that are its alone.
-    pub own: u64,
-    /// Memory that other results may share: who owns it, and how large it is. It is
-    /// counted once, as long as a result keeps it.
-    pub shared: SmallVec<[(u64, u64); 1]>,
-}
-
-impl Footprint {
-    /// The bytes of a result that shares nothing.
-    pub fn own(bytes: u64) -> Self {
-        Footprint {
-            own: bytes,
-            shared: SmallVec::new(),
-        }
-    }
-
-    /// All its bytes, whoever shares them.
-    pub fn total(&self) -> u64 {
-        self.own + self.shared.iter().map(|(_, bytes)| bytes).sum::<u64>()
-    }
 }
 
 /// A result in the account.
@@ -192,17 +123,6 @@ impl<E> Default for Inner<E> {
             most: 0,
         }
     }
-}
-
-/// What the process takes beyond what is counted.
-#[derive(Default)]
-struct Growth {
-    /// Its size when nothing was counted.
-    baseline: u64,
-    /// Beyond all that is known of.
-    excess: u64,
-    looked: Option<Instant>,
-    trimmed: Option<Instant>,
 }
 
 /// The bytes of all results that share one limit.
@@ -381,9 +301,10 @@ impl<E> Account<E> {
             }
         }
         if self.watches_process && !anyway {
-            inner.look(self.limit);
+            let known = inner.resident + inner.leaving + inner.reserved;
+            inner.growth.look(known, self.limit);
         }
-        let taken = inner.resident + inner.leaving + inner.reserved + inner.growth.excess;
+        let taken = inner.resident + inner.leaving + inner.reserved + inner.growth.excess();
         let missing = (taken + wanted).saturating_sub(self.limit);
         // Who needs nothing makes nothing worse.
         if missing > 0 && wanted > 0 && !anyway {
@@ -595,8 +516,7 @@ impl<E> Account<E> {
         let inner = &mut *self.lock();
         if inner.runs == 0 && self.watches_process {
             let known = inner.resident + inner.leaving + inner.reserved;
-            inner.growth.baseline = process::resident().saturating_sub(known);
-            inner.growth.excess = 0;
+            inner.growth.begin(known);
         }
         inner.runs += 1;
     }
@@ -609,15 +529,7 @@ impl<E> Account<E> {
     /// Whether free memory should be given back to the system now; asked by one
     /// thread, which then does so.
     pub(super) fn wants_trim(&self) -> bool {
-        let inner = &mut *self.lock();
-        let growth = &mut inner.growth;
-        let due = growth.trimmed.is_none_or(|at| at.elapsed() >= TRIM);
-        if growth.excess == 0 || !due {
-            return false;
-        }
-        growth.trimmed = Some(Instant::now());
-        growth.looked = None;
-        true
+        self.lock().growth.wants_trim()
     }
 
     /// What outputs of tasks with this prefix have taken, as far as that is known.
@@ -727,19 +639,6 @@ impl<E> Inner<E> {
             (owner.results == 1).then_some(owner.bytes)
         });
         footprint.own + shared.sum::<u64>()
-    }
-
-    /// Sees how far the process has grown beyond what is counted, now and then. A part
-    /// of that is what running tasks work with.
-    fn look(&mut self, limit: u64) {
-        let growth = &mut self.growth;
-        if growth.looked.is_some_and(|at| at.elapsed() < LOOK) {
-            return;
-        }
-        growth.looked = Some(Instant::now());
-        let known = self.resident + self.leaving + self.reserved + growth.baseline;
-        let beyond = process::resident().saturating_sub(known);
-        growth.excess = beyond.saturating_sub(limit / 10);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which ready task may start, and what has to leave memory before.
 
-use super::account::{Account, EntryId, Holding, NextUse, Room, Waits, Weight};
+use super::account::{Account, EntryId, Room, Waits, Weight};
 use super::learned::learned;
+use super::result::{Holding, NextUse};
 use super::uses::Uses;
 use crate::graph::TaskId;
 use crate::scheduler::{Phase, Scheduler, TaskState};
