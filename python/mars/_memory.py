@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from typing import Any
@@ -39,6 +40,10 @@ def make(limit: Any, spill_dir: Any, spill_limit: Any, *, given: bool) -> Memory
     TypeError, ValueError, OSError
         A value makes no sense, or the directory cannot be written to.
     """
+    # Here, not in the first task that needs them: a child forked while another thread imports
+    # would find the module locked for ever.
+    importlib.import_module("mars._sizes")
+    importlib.import_module("mars._pickles")
     directory = _limits.spill_directory(_name("spill_dir", given), spill_dir)
     memory = Memory(
         _limits.memory_limit(_name("memory_limit", given), limit),
