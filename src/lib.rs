@@ -22,6 +22,8 @@
 //! Everything but `python` is plain Rust: it knows no interpreter and is
 //! built and tested with `--no-default-features`.
 
+mod fork;
+
 pub mod graph;
 
 pub mod order;

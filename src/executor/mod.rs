@@ -9,9 +9,7 @@
 
 mod background;
 mod current;
-pub mod fork;
 mod observed;
-mod per_process;
 pub mod pool;
 mod promise;
 mod room;
@@ -30,6 +28,15 @@ pub use worker::anybody_works;
 /// Makes what threads would otherwise make when they first need it, where a child forked
 /// meanwhile would find it locked for ever. To be called before there are threads.
 pub fn prepare() {
-    fork::forget_in_children();
+    forget_in_children();
     pool::usual_size();
+}
+
+/// A forked child has none of the threads that are counted; only the first call does something.
+fn forget_in_children() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        crate::fork::in_children(pool::forget_waiting);
+        crate::fork::in_children(worker::forget_workers);
+    });
 }

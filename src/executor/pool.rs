@@ -6,7 +6,7 @@
 //! still occupies a worker) is replaced; the old threads end when their last
 //! task does. A forked child starts without a pool.
 
-use super::per_process::PerProcess;
+use crate::fork::PerProcess;
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -64,10 +64,8 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock()
 }
 
-/// A forked child has no pool.
-#[cfg(unix)]
-pub(super) fn forget() {
-    STATE.forget();
+/// A forked child has no pool, and nobody waits for one.
+pub(super) fn forget_waiting() {
     WAITING.store(0, Ordering::Release);
 }
 
@@ -120,6 +118,7 @@ fn lock(queue: &Queue) -> MutexGuard<'_, VecDeque<Job>> {
 pub(super) struct NoThreads;
 
 fn build(size: usize) -> Result<ThreadPool, NoThreads> {
+    super::forget_in_children();
     let builder = ThreadPoolBuilder::new()
         .num_threads(size)
         // As much as a thread of Python's own mostly has: tasks nest on it.

@@ -2,12 +2,12 @@
 
 use super::background::{self, Background};
 use super::current::{self, Stop, Working};
-use super::fork;
 use super::observed::Gate;
 use super::pool::{self, Blocked};
 use super::promise::Later;
 use super::runner::{Ran, Runner};
 use super::worker::{self, Role};
+use crate::fork;
 use crate::graph::{TaskGraph, TaskId};
 use crate::memory::{Admission, EntryId, MakeRoom, Spilled, Turn, Waits};
 use crate::scheduler::{Phase, Scheduler};

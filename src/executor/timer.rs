@@ -2,7 +2,7 @@
 //!
 //! One thread waits for all of them, and ends when none is left.
 
-use super::per_process::PerProcess;
+use crate::fork::PerProcess;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -46,12 +46,6 @@ impl Ord for Call {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.due, self.number).cmp(&(other.due, other.number))
     }
-}
-
-/// A forked child has no calls and no thread that waits for them.
-#[cfg(unix)]
-pub(super) fn forget() {
-    STATE.forget();
 }
 
 /// Calls `call` after `delay`, on a thread of its own kind, where it must not

@@ -50,7 +50,6 @@ pub fn anybody_works() -> bool {
 }
 
 /// A forked child has none of the threads that worked in its parent.
-#[cfg(unix)]
 pub(super) fn forget_workers() {
     WORKING.store(0, Ordering::SeqCst);
 }

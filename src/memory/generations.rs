@@ -3,7 +3,7 @@
 //! A thread of the parent may hold it when the child is made, and is not there to let it
 //! go. So each process that uses it has a state of its own, the child an empty one.
 
-use crate::executor::fork;
+use crate::fork;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,7 @@
 //! What the interpreter needs to know of our threads, and they of it.
 
 use crate::executor::pool::{self, ThreadHooks};
+use crate::fork;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -39,7 +40,7 @@ pub(super) fn install(py: Python<'_>) -> PyResult<()> {
         (py.import("sysconfig")?).call_method1("get_config_var", ("Py_GIL_DISABLED",))?;
     KEEP_STATES.store(!disabled.is_truthy()?, Ordering::Relaxed);
     crate::executor::prepare();
-    forget_insiders_in_children();
+    fork::in_children(forget_insiders);
     pool::set_thread_hooks(ThreadHooks { begin, end });
     exit_handler::install();
     let leave = wrap_pyfunction!(shutdown, py)?;
@@ -86,20 +87,9 @@ mod exit_handler {
 }
 
 /// A forked child has none of the threads that were inside in its parent.
-#[cfg(unix)]
-fn forget_insiders_in_children() {
-    extern "C" fn forget() {
-        INSIDE.store(0, Ordering::SeqCst);
-    }
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    // SAFETY: registers a handler that only stores to an atomic.
-    ONCE.call_once(|| unsafe {
-        libc::pthread_atfork(None, None, Some(forget));
-    });
+fn forget_insiders() {
+    INSIDE.store(0, Ordering::SeqCst);
 }
-
-#[cfg(not(unix))]
-fn forget_insiders_in_children() {}
 
 fn begin() {
     IS_WORKER.set(true);

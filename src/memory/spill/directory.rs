@@ -7,7 +7,7 @@ use super::lock::Lock;
 use super::space::Space;
 use super::sweep::{PREFIX, sweep};
 use super::{name, pieces, system};
-use crate::executor::fork;
+use crate::fork;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ impl SpillDirectory {
     /// Makes a directory in `base` that only this user can look into, for at most
     /// `limit` bytes. First sweeps what dead processes have left in `base`.
     pub fn create(base: &Path, limit: Option<u64>) -> io::Result<Arc<SpillDirectory>> {
-        fork::forget_in_children(); // counts forks from now on
+        fork::count(); // counts forks from now on
         // The process may go to another directory.
         let base = std::path::absolute(base)?;
         sweep(&base);

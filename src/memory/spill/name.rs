@@ -1,6 +1,6 @@
 //! Names that nobody can guess.
 
-use crate::executor::fork;
+use crate::fork;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! The memory of one limit: the account, and where its results go on disk.
 
 use super::{errors, pickles};
-use crate::executor::fork;
+use crate::fork;
 use crate::memory::spill::{SpillDirectory, SpillError};
 use crate::memory::{Account, Size};
 use pyo3::prelude::*;

@@ -7,7 +7,8 @@ use super::store::{Place, Store};
 use super::template::Template;
 use super::tracking;
 use super::waits::Ticket;
-use crate::executor::{Promise, fork};
+use crate::executor::Promise;
+use crate::fork;
 use pyo3::prelude::*;
 use smallvec::SmallVec;
 

@@ -1,6 +1,6 @@
 //! Keys of objects: 128 bits that no other object has.
 
-use crate::executor::fork;
+use crate::fork;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
@@ -16,7 +16,7 @@ impl Key {
         static PROCESS: OnceLock<u64> = OnceLock::new();
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let process = *PROCESS.get_or_init(|| {
-            fork::forget_in_children(); // counts forks from now on
+            fork::count(); // counts forks from now on
             RandomState::new().build_hasher().finish()
         });
         let process = mixed(process.wrapping_add(u64::from(fork::generation())));

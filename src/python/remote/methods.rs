@@ -4,7 +4,7 @@ use super::super::threads::interpreter_call;
 use super::claim::State;
 use super::object::{Object, Operation, drop_objects};
 use super::store::Store;
-use crate::executor::fork;
+use crate::fork;
 use crate::python::once::intern;
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyTypeError;

@@ -4,7 +4,7 @@
 //! the function of that object waits in turn, over however many others, for the
 //! one that the first task belongs to, nobody would ever go on.
 
-use crate::executor::fork;
+use crate::fork;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
