@@ -24,6 +24,8 @@
 
 mod fork;
 
+pub mod events;
+
 pub mod graph;
 
 pub mod order;

@@ -3,14 +3,17 @@
 //! A task that computes a graph of its own makes a nested run. It is linked to
 //! the run of that task, so that stopping the outer run stops the inner one.
 
+use crate::events::RunRecord;
 use std::cell::RefCell;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 /// Something that can be told to start nothing more.
 pub(super) trait Stop: Send + Sync {
     fn stop(&self);
     /// Whether nothing more will start.
     fn has_stopped(&self) -> bool;
+    /// What is known of the run.
+    fn record(&self) -> &Arc<RunRecord>;
     /// Remembers a nested run, to be stopped with this one.
     fn adopt(&self, nested: Weak<dyn Stop>);
 }

@@ -7,10 +7,12 @@ use super::pool::{self, Blocked};
 use super::promise::Later;
 use super::runner::{Ran, Runner};
 use super::worker::{self, Role};
+use crate::events::{self, Places, RunRecord, Stamp, Standing, Watched};
 use crate::fork;
 use crate::graph::{TaskGraph, TaskId};
 use crate::memory::{Admission, EntryId, MakeRoom, Spilled, Turn, Waits};
 use crate::scheduler::{Phase, Scheduler};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -68,6 +70,7 @@ pub struct Run<R: Runner> {
     /// First, so that what is pinned is let go of before the results go.
     progress: Mutex<Progress<R::Error>>,
     runner: R,
+    record: Arc<RunRecord>,
     /// The process that it belongs to: see [`fork::generation`].
     generation: u32,
     options: Options,
@@ -110,6 +113,8 @@ pub(super) struct Progress<E> {
     pub(super) admission: Option<Admission<E>>,
     /// To be told: what the asked-for results are going to take, and the limit.
     pub(super) will_not_fit: Option<(u64, u64)>,
+    /// Up to here it is known what became of the places that are not taken.
+    places_told: Stamp,
 }
 
 /// What a thread has to do for a run.
@@ -161,6 +166,27 @@ impl<E> Progress<E> {
         }
     }
 
+    /// Tells what became of the places that are not taken, before that changes.
+    pub(super) fn tell_places(&mut self, record: &RunRecord) {
+        let now = Stamp::now();
+        let ticks = now.ticks_since(std::mem::replace(&mut self.places_told, now));
+        let empty = record.limit.saturating_sub(self.active) as u64;
+        if empty == 0 || self.scheduler.phase() == Phase::Stopped {
+            return;
+        }
+        let holds = (self.admission.as_ref()).is_some_and(|admission| admission.holds());
+        if holds {
+            Places::add(&record.places.held, empty * ticks);
+        } else if self.startable() == 0 {
+            Places::add(&record.places.nothing_ready, empty * ticks);
+        } // else somebody is on the way
+    }
+
+    /// How many of the tasks that had to be run have been.
+    fn finished(&self, record: &RunRecord) -> usize {
+        record.total - self.scheduler.unfinished().min(record.total)
+    }
+
     pub(super) fn has_outcomes(&self) -> bool {
         (self.gate.as_ref()).is_some_and(|gate| !gate.outcomes.is_empty())
     }
@@ -192,8 +218,18 @@ impl<R: Runner> Run<R> {
         runner: R,
         options: Options,
     ) -> Arc<Self> {
-        Arc::new(Run {
+        let (tasks, unfinished) = (scheduler.graph().len(), scheduler.unfinished());
+        let outer = current::current().and_then(|outer| outer.upgrade());
+        let outer = outer.as_ref().map(|outer| &**outer.record());
+        let record = Arc::new(RunRecord::new(
+            outer,
+            tasks,
+            tasks - unfinished,
+            options.limit,
+        ));
+        let run = Arc::new(Run {
             runner,
+            record: record.clone(),
             generation: fork::generation(),
             options,
             progress: Mutex::new(Progress {
@@ -212,12 +248,15 @@ impl<R: Runner> Run<R> {
                 gate: None,
                 admission,
                 will_not_fit: None,
+                places_told: record.begun,
             }),
             changed: Condvar::new(),
             ended: AtomicBool::new(false),
             nested: Mutex::new(Vec::new()),
             background: Mutex::new(None),
-        })
+        });
+        events::begin(&run);
+        run
     }
 
     /// The runner, and with it the results.
@@ -228,6 +267,18 @@ impl<R: Runner> Run<R> {
     /// A copy of the graph.
     pub fn graph(&self) -> TaskGraph {
         self.lock().scheduler.graph().clone()
+    }
+
+    /// What is known of it, also when it is gone.
+    pub fn record(&self) -> &Arc<RunRecord> {
+        &self.record
+    }
+
+    /// The tasks that wait for `task`, at most so many, and how many there are.
+    pub fn dependents(&self, task: TaskId, most: usize) -> (Vec<TaskId>, usize) {
+        let progress = self.lock();
+        let all = progress.scheduler.graph().dependents(task);
+        (all[..all.len().min(most)].to_vec(), all.len())
     }
 
     /// How many tasks have finished, of how many.
@@ -419,7 +470,12 @@ impl<R: Runner> Run<R> {
                 pool::lose(epoch);
             }
         }
+        progress.tell_places(&self.record);
+        let ended = (progress.active == 0).then(|| progress.finished(&self.record));
         drop(progress);
+        if let Some(finished) = ended {
+            events::end(&self.record, finished);
+        }
         if stopped {
             self.stop_nested();
         }
@@ -474,7 +530,15 @@ impl<R: Runner> Run<R> {
     pub(super) fn rerun(self: &Arc<Self>, task: TaskId) -> Result<Ran, R::Error> {
         let _working = self.working();
         catch_unwind(AssertUnwindSafe(|| {
-            (self.runner).attach(|token| self.runner.run(token, task, Later::new(self, task)))
+            (self.runner).attach(|token| {
+                let lane = events::mine(self.runner.thread(token));
+                let mut visit = lane.visit(self.record.number);
+                visit.start(task);
+                let ran = self.runner.run(token, task, Later::new(self, task));
+                let ended = visit.end(task, worker::kind_of(&ran));
+                visit.record(ended, None);
+                ran
+            })
         }))
         .unwrap_or_else(|payload| Err(self.runner.panicked(task, payload)))
     }
@@ -513,7 +577,38 @@ impl<R: Runner> Run<R> {
     }
 }
 
+impl<R: Runner> Watched for Run<R> {
+    fn record(&self) -> &Arc<RunRecord> {
+        &self.record
+    }
+
+    fn standing(&self) -> Standing {
+        let progress = self.lock();
+        Standing {
+            finished: progress.finished(&self.record),
+            ready: progress.scheduler.ready(),
+            stopping: progress.scheduler.phase() == Phase::Stopped,
+            holds: (progress.admission.as_ref()).is_some_and(|admission| admission.holds()),
+        }
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl<R: Runner> Drop for Run<R> {
+    fn drop(&mut self) {
+        let progress = (self.progress.get_mut()).unwrap_or_else(PoisonError::into_inner);
+        events::end(&self.record, progress.finished(&self.record));
+    }
+}
+
 impl<R: Runner> Stop for Run<R> {
+    fn record(&self) -> &Arc<RunRecord> {
+        &self.record
+    }
+
     fn stop(&self) {
         // A run of a parent process stands still here, perhaps with its locks held.
         if self.generation != fork::generation() {

@@ -64,6 +64,12 @@ pub trait Runner: Send + Sync + 'static {
         None
     }
 
+    /// Bytes of the result of `task`, which has just been run, if that can be told. Asked
+    /// for while somebody records.
+    fn output_bytes(&self, _token: Self::Token<'_>, _task: TaskId) -> Option<u64> {
+        None
+    }
+
     /// Gives memory that is kept for later back to the system.
     fn trim(&self, _token: Self::Token<'_>) {
         memory::trim();

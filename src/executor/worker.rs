@@ -7,6 +7,7 @@
 use super::room::{has_released, make_room, tell_admission, will_release};
 use super::run::{Job, Progress, Run};
 use super::{Later, Options, Ran, Runner, in_task, pool};
+use crate::events::{self, Kind, Places, Stamp, Visit};
 use crate::graph::TaskId;
 use crate::memory::{Admission, Asked};
 use crate::scheduler::Phase;
@@ -127,7 +128,16 @@ pub(super) fn work<R: Runner>(run: &Arc<Run<R>>, role: Role) {
     };
     let working = run.working();
     WORKING.fetch_add(1, Ordering::SeqCst);
-    let left = (run.runner()).attach(|token| serve(run, role, token, job));
+    let comes = Stamp::now();
+    let left = (run.runner()).attach(|token| {
+        let lane = events::mine(run.runner().thread(token));
+        let mut visit = lane.visit(run.record().number);
+        let waited = visit.note(Kind::Attach, comes);
+        Places::add(&run.record().places.attaching, waited);
+        let left = serve(run, role, token, job, &mut visit);
+        run.record().ended_a_task(visit.last());
+        left
+    });
     WORKING.fetch_sub(1, Ordering::SeqCst);
     drop(working);
     if !in_task() {
@@ -149,6 +159,7 @@ fn enter<R: Runner>(run: &Run<R>, role: Role) -> Option<Job<R::Error>> {
     if progress.active >= run.options().limit {
         return None;
     }
+    progress.tell_places(run.record());
     let job = progress.start()?;
     progress.active += 1;
     progress.starves_since = None;
@@ -163,6 +174,7 @@ fn serve<R: Runner>(
     role: Role,
     token: R::Token<'_>,
     first: Job<R::Error>,
+    visit: &mut Visit<'_>,
 ) -> Left {
     let runner = run.runner();
     let thread = runner.thread(token);
@@ -171,8 +183,14 @@ fn serve<R: Runner>(
     let mut job = first;
     loop {
         let came = match job {
-            Job::Task(task) => run_task(run, token, thread, task),
-            Job::MakeRoom(make) => make_room(run, token, thread, make),
+            Job::Task(task) => run_task(run, token, thread, task, visit),
+            Job::MakeRoom(make) => {
+                let begins = Stamp::now();
+                let came = make_room(run, token, thread, make);
+                let took = visit.note(Kind::MakeRoom, begins);
+                Places::add(&run.record().places.making_room, took);
+                came
+            }
         };
         let tick = pace.tick();
         let yields = tick.slice_over && role == Role::Invited && pool::is_contended();
@@ -203,7 +221,10 @@ fn serve<R: Runner>(
             },
         }
         if tick.breathe {
+            let begins = Stamp::now();
             runner.breathe(token);
+            let waited = visit.note(Kind::Attach, begins);
+            Places::add(&run.record().places.attaching, waited);
         }
     }
 }
@@ -213,11 +234,20 @@ fn run_task<R: Runner>(
     token: R::Token<'_>,
     thread: u64,
     task: TaskId,
+    visit: &mut Visit<'_>,
 ) -> Came<R::Error> {
     let runner = run.runner();
     let later = Later::new(run, task);
+    visit.start(task);
     let ran = catch_unwind(AssertUnwindSafe(|| runner.run(token, task, later)))
         .unwrap_or_else(|payload| Err(runner.panicked(task, payload)));
+    let ended = visit.end(task, kind_of(&ran));
+    let bytes = if visit.is_detailed() && matches!(ran, Ok(Ran::Finished)) {
+        runner.output_bytes(token, task)
+    } else {
+        None
+    };
+    visit.record(ended, bytes);
     let result = match ran {
         Ok(Ran::Promised) => return Came::Promised(task),
         Ok(Ran::Finished) => Ok(()),
@@ -237,6 +267,15 @@ fn run_task<R: Runner>(
         did_not_run: false,
         result,
     })
+}
+
+/// How it went with a task, for those who watch.
+pub(super) fn kind_of<E>(ran: &Result<Ran, E>) -> Kind {
+    match ran {
+        Ok(Ran::Finished) => Kind::Finished,
+        Ok(Ran::Promised) => Kind::Promised,
+        Err(_) => Kind::Failed,
+    }
 }
 
 /// What came of the last job of a thread.
@@ -387,6 +426,7 @@ pub(super) fn settle_promised<R: Runner>(
     result: Result<(), R::Error>,
 ) {
     let mut released = Vec::new();
+    run.record().ended_a_task(Stamp::now());
     let taken = {
         let progress = &mut *run.lock();
         let done = Done {
@@ -434,6 +474,7 @@ fn leave<R: Runner>(run: &Run<R>, role: Role, why: Why) -> Result<Job<R::Error>,
     {
         return Ok(job);
     }
+    progress.tell_places(run.record());
     // A place that is handed over stays taken: the limit holds.
     if why != Why::HandedOver {
         progress.active -= 1;

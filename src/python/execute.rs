@@ -5,6 +5,7 @@ use super::groups::{self, groups_of};
 use super::memory::{Limited, Memory};
 use super::observer::PythonObserver;
 use super::parse::{self, Parsed};
+use super::profile;
 use super::remote::{self, Objects, Remote, WaitedBy};
 use super::results::Wanted;
 use super::runner::PythonRunner;
@@ -190,6 +191,9 @@ pub(super) fn run_of(
     };
     if let Some(remote) = run.runner().remote() {
         remote.store().adopt(&run);
+    }
+    if crate::events::is_on() {
+        profile::describe(py, &run);
     }
     Ok(run)
 }

@@ -19,6 +19,7 @@ mod open;
 mod parse;
 mod places;
 mod prefix;
+mod profile;
 mod program;
 mod remote;
 mod results;
@@ -26,6 +27,7 @@ mod runner;
 mod subgraph;
 mod threads;
 mod tracing;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -41,6 +43,12 @@ fn _mars(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(threads::shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(threads::pool_size, module)?)?;
     module.add_function(wrap_pyfunction!(threads::retire_pool, module)?)?;
+    module.add_class::<watch::Watch>()?;
+    module.add_class::<watch::Computation>()?;
+    module.add_class::<watch::RunningTask>()?;
+    module.add_function(wrap_pyfunction!(watch::computations, module)?)?;
+    module.add_class::<profile::Profile>()?;
+    module.add_class::<profile::PrefixTotals>()?;
     memory::add_to(module)?;
     remote::add_to(module)
 }

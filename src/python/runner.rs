@@ -15,12 +15,13 @@ use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use std::any::Any;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The programs, keys and results of one computation.
 pub(super) struct PythonRunner {
     programs: Programs,
-    keys: Vec<Py<PyAny>>,
+    keys: Arc<Vec<Py<PyAny>>>,
     /// One place a task: null, or a reference of our own.
     results: Box<[AtomicPtr<PyObject>]>,
     /// The caller's context variables.
@@ -48,7 +49,7 @@ impl PythonRunner {
             .collect();
         PythonRunner {
             programs,
-            keys,
+            keys: Arc::new(keys),
             results,
             context,
             tracing,
@@ -61,7 +62,7 @@ impl PythonRunner {
         self.remote.as_ref()
     }
 
-    pub(super) fn keys(&self) -> &[Py<PyAny>] {
+    pub(super) fn keys(&self) -> &Arc<Vec<Py<PyAny>>> {
         &self.keys
     }
 
@@ -242,6 +243,16 @@ impl Runner for PythonRunner {
         self.entry_of(task)
     }
 
+    fn output_bytes(&self, py: Python<'_>, task: TaskId) -> Option<u64> {
+        let value = self.result(task);
+        if value.is_null() {
+            return Some(self.limited.as_ref()?.cell(task)?.bytes());
+        }
+        // SAFETY: a result just made, which nobody lets go of before it is settled.
+        let value = unsafe { Bound::from_borrowed_ptr(py, value) };
+        memory::bytes_of(&value)
+    }
+
     fn trim(&self, py: Python<'_>) {
         memory::trim(py);
     }
@@ -293,7 +304,7 @@ impl Drop for PythonRunner {
                     unsafe { interpreter_call::decref(value) };
                 }
             }
-            self.keys.clear();
+            self.keys = Arc::default();
             self.programs = Programs::new();
         });
     }

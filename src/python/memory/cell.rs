@@ -3,7 +3,7 @@
 use super::measure::{is_small, measure, owners};
 use super::pickles;
 use super::pool::Memory;
-use crate::executor::fork;
+use crate::fork;
 use crate::memory::spill::SpillFile;
 use crate::memory::{EntryId, Footprint, Holding, Spilled, resident};
 use crate::python::errors;
@@ -22,6 +22,8 @@ pub(crate) struct Cell {
     read: Condvar,
     memory: Memory,
     entry: OnceLock<EntryId>,
+    /// What the value took when it was made.
+    bytes: u64,
     /// The type of the value, once it was moved to disk.
     kind: OnceLock<String>,
 }
@@ -113,6 +115,7 @@ impl Cell {
             }
         };
         let cell = Arc::new(Cell {
+            bytes: footprint.total(),
             state: Mutex::new(State::Memory(value.unbind())),
             read: Condvar::new(),
             memory: memory.clone(),
@@ -132,6 +135,11 @@ impl Cell {
 
     pub(crate) fn entry(&self) -> Option<EntryId> {
         self.entry.get().copied()
+    }
+
+    /// What the value took when it was made.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) fn memory(&self) -> &Memory {

@@ -49,6 +49,18 @@ pub(super) fn measure(value: &Bound<'_, PyAny>) -> PyResult<Option<Footprint>> {
     }))
 }
 
+/// The bytes that `value` takes, with what it shares with others; None if that cannot be told.
+pub(in crate::python) fn bytes_of(value: &Bound<'_, PyAny>) -> Option<u64> {
+    /// About what a number takes.
+    const SMALL: u64 = 32;
+    if is_small(value) {
+        return Some(SMALL);
+    }
+    // An object that fails to tell its size has none; that is no failure of its task.
+    let footprint = measure(value).ok().flatten()?;
+    Some(footprint.total())
+}
+
 /// Who owns the memory that results can be views of, if `value` is what a graph came with.
 pub(in crate::python) fn owners(value: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     let has_none = is_small(value) || value.is_instance_of::<PyString>() || value.is_callable();

@@ -14,7 +14,7 @@ mod pool;
 pub(super) use cell::Kept;
 pub(super) use errors::{does_not_fit, is_out_of_memory, report_will_not_fit};
 pub(super) use limited::Limited;
-pub(super) use measure::owners;
+pub(super) use measure::{bytes_of, owners};
 pub(super) use pool::{Memory, remove_all};
 
 use crate::python::once::intern;

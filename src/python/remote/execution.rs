@@ -9,6 +9,7 @@ use super::object::Object;
 use super::plan;
 use super::store::Store;
 use super::waits::{Refused, WaitedBy};
+use crate::events::RunRecord;
 use crate::executor::{Caller, Ended, Options, Run, in_task};
 use pyo3::exceptions::{PyLookupError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::import_exception;
@@ -159,6 +160,13 @@ pub(super) fn cancelled() -> PyErr {
     CancelledError::new_err(
         "the execution was cancelled: by its session, which has stopped, or with the task that made it",
     )
+}
+
+impl Execution {
+    /// What is known of its run.
+    pub(in crate::python) fn record(&self) -> &RunRecord {
+        self.run.record()
+    }
 }
 
 #[pymethods]

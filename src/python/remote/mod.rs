@@ -39,6 +39,7 @@ mod tracking;
 mod waits;
 
 pub(super) use current::waiting;
+pub(in crate::python) use execution::Execution;
 pub(super) use object::Object;
 pub(super) use plan::{Objects, PendingObjects, compile_object, is_object};
 pub(super) use run::{Remote, run};
