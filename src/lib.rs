@@ -19,6 +19,9 @@
 //! python::results   the asked-for keys, nested as asked
 //! ```
 //!
+//! Beside them `events` has what runs and what has run, for those who watch, and `fork`
+//! what a forked child must not take over.
+//!
 //! Everything but `python` is plain Rust: it knows no interpreter and is
 //! built and tested with `--no-default-features`.
 

@@ -1,5 +1,6 @@
 //! Graphs, and runners that keep a record, for tests of the core; no Python.
 
+pub mod events;
 mod fake_runner;
 pub mod graphs;
 mod limited_runner;
