@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness import Row, Settings
-from suites import end_to_end, latency, limit, memory, overhead, peaks, remote, workers
+from suites import end_to_end, latency, limit, memory, overhead, peaks, remote, watching, workers
 
 SUITES: dict[str, Callable[[Settings], list[Row]]] = {
     "overhead": overhead.run,
@@ -16,4 +16,5 @@ SUITES: dict[str, Callable[[Settings], list[Row]]] = {
     "workers": workers.run,
     "peaks": peaks.run,
     "limit": limit.run,
+    "watching": watching.run,
 }
