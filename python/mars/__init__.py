@@ -7,6 +7,7 @@ mars.remote : spawn functions and run them later.
 """
 
 from mars._mars import MemoryLimitError, SpillError, __version__
+from mars._versions import show_versions
 from mars.session import (
     Session,
     execute,
@@ -27,5 +28,6 @@ __all__ = [
     "fetch_log",
     "get_default_session",
     "new_session",
+    "show_versions",
     "stop_server",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "Store",
     "Watch",
     "__version__",
+    "build_info",
     "computations",
     "convert",
     "current_object",
@@ -74,6 +75,9 @@ def remove_spilled() -> None:
 
 def pool_size() -> int:
     """The number of worker threads; 0 before the first computation that needed one."""
+
+def build_info() -> dict[str, str]:
+    """How the native part was built: ``"profile"``, ``"rust"`` and ``"target"``."""
 
 def retire_pool() -> None:
     """Let worker threads end when they have done what they have."""
@@ -195,7 +199,7 @@ class Store:
     def retry_delay(self) -> float: ...
     @property
     def stopped(self) -> bool: ...
-    def stop(self) -> None: ...
+    def stop(self) -> bool: ...
 
 @final
 class Execution:

@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any
 
-from mars import _config, _limits
+from mars import _config, _limits, _logs
 from mars._mars import Memory
 
 __all__ = ["configured", "make"]
@@ -55,7 +55,9 @@ def make(limit: Any, spill_dir: Any, spill_limit: Any, *, given: bool) -> Memory
             "results that do not fit into memory go to %s, which is in memory itself; choose another spill_dir",
             directory,
         )
-    _log.debug("memory limit of %s, results beyond it go to %s", _limits.format_bytes(memory.limit), directory)
+    if _logs.spills.isEnabledFor(logging.DEBUG):
+        size = _limits.format_bytes(memory.limit)
+        _logs.tell(_logs.spills, logging.DEBUG, "memory limit of %s, results beyond it go to %s", size, directory)
     return memory
 
 
@@ -84,7 +86,7 @@ def configured() -> Memory | None:
         memory = make(*settings, given=False)
         while len(_configured) >= _KEPT:
             _configured.pop(next(iter(_configured)))
-        _configured[known_by] = memory
+        memory = _configured.setdefault(known_by, memory)  # another thread may have made it meanwhile
     return memory
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
 import sys
 from typing import Any
 
-from mars import _mars
+from mars import _logs, _mars
+from mars._limits import format_bytes
 
-__all__ = ["directory_made", "dumps", "loads", "release_unused"]
+__all__ = ["directory_made", "dumps", "loads", "moved", "release_unused"]
 
 
 def dumps(value: Any) -> tuple[bytes, list[memoryview]]:
@@ -52,15 +55,47 @@ def _cloudpickle() -> Any:
 
 def loads(data: bytearray, buffers: tuple[bytearray, ...]) -> Any:
     """The value of what `dumps` has made; it takes the buffers over."""
-    return pickle.loads(data, buffers=buffers)
+    size = len(data) + sum(map(len, buffers))
+    value = pickle.loads(data, buffers=buffers)
+    if _logs.spills.isEnabledFor(logging.DEBUG):
+        kind = type(value)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        message = "read a result of type %s from disk: %s"
+        _logs.tell_later(_logs.spills, logging.DEBUG, message, name, format_bytes(size))
+    return value
 
 
-def directory_made() -> None:
-    """Have the directory for results removed when a process of multiprocessing ends, which runs no exit handlers."""
+def moved(kind: str, size: int) -> None:
+    """A result of so many bytes has been moved to disk."""
+    if _logs.spills.isEnabledFor(logging.DEBUG):
+        message = "moved a result of type %s to disk: %s"
+        _logs.tell_later(_logs.spills, logging.DEBUG, message, kind, format_bytes(size))
+
+
+def directory_made(path: os.PathLike[str], limit: int, swept: int) -> None:
+    """The first result of a limit goes to disk, and there is a directory for them now.
+
+    Have it removed when a process of multiprocessing ends, which runs no exit handlers.
+
+    Parameters
+    ----------
+    path : os.PathLike
+        The directory.
+    limit : int
+        The bytes that were to be exceeded.
+    swept : int
+        How many directories that dead processes had left beside it were removed.
+    """
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
     if util is not None and process is not None and process.parent_process() is not None:
         util.Finalize(None, _mars.remove_spilled, exitpriority=0)
+    if _logs.spills.isEnabledFor(logging.INFO):
+        if swept:
+            message = "removed what dead processes had left beside %s: directories=%d"
+            _logs.tell_later(_logs.spills, logging.INFO, message, path, swept)
+        message = "memory limit of %s reached: results go to disk, to %s"
+        _logs.tell_later(_logs.spills, logging.INFO, message, format_bytes(limit), path)
 
 
 def release_unused() -> None:

@@ -5,6 +5,8 @@ A session is made at first use; who only executes and fetches never meets one.
 
 from __future__ import annotations
 
+import atexit
+import logging
 import operator
 import os
 import threading
@@ -13,7 +15,7 @@ import weakref
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
-from mars import _config, _limits, _mars, _memory
+from mars import _config, _limits, _logs, _mars, _memory
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,6 +48,9 @@ class Session:
     >>> session.stopped
     True
     """
+
+    #: The level at which it is told that it was made, and has stopped.
+    _told_at = logging.INFO
 
     def __init__(
         self, *, n_workers: int | None, retries: int, retry_delay: float, memory: Memory | None, own_memory: bool
@@ -104,10 +109,18 @@ class Session:
         """
         if _default.session is self:
             _default.session = None
-        self._store.stop()
-        if self._own_memory and self.memory is not None:
-            self.memory.close()
+        results = len(self._store)
+        was_running = self._store.stop()
+        memory = self.memory if self._own_memory else None
+        directory = None
+        if memory is not None:
+            directory = memory.directory
+            memory.close()
         _mars.retire_pool()
+        if memory is not None:
+            _logs.removed(memory, directory, _logs.tell_later)
+        if was_running:
+            _logs.session_stopped(self, self._told_at, results)
 
     stop_server = stop
     close = stop
@@ -247,16 +260,31 @@ def new_session(
     2
     >>> session.stop()
     """
+    session = _made(n_workers, retries, retry_delay, memory_limit, spill_dir, spill_limit)
+    if default:
+        session.as_default()
+    options = {"spill_dir": spill_dir, "spill_limit": spill_limit, "default": default}
+    _logs.session_made(session, session._told_at, **options)
+    return session
+
+
+def _made(
+    n_workers: Any = None,
+    retries: Any = None,
+    retry_delay: Any = None,
+    memory_limit: Any = None,
+    spill_dir: Any = None,
+    spill_limit: Any = None,
+) -> Session:
     if n_workers is not None:
         n_workers = _whole("n_workers", n_workers, 1)
-    session = Session(
+    return Session(
         n_workers=n_workers,
         retries=_whole(*_option("retries", retries, _RETRIES), 0),
         retry_delay=_seconds(*_option("retry_delay", retry_delay, _RETRY_DELAY)),
         memory=_memory_of(memory_limit, spill_dir, spill_limit),
         own_memory=not (memory_limit is spill_dir is spill_limit is None),
     )
-    return session.as_default() if default else session
 
 
 def _memory_of(memory_limit: Any, spill_dir: Any, spill_limit: Any) -> Memory | None:
@@ -288,15 +316,30 @@ def get_default_session() -> Session:
     session = _current.get()
     if session is not None and not session.stopped:
         return session
+    session = _default.session
+    if session is not None and not session.stopped:
+        return session
+    # Not under the lock: handlers of loggers may come back here.
+    made = _made()
+    made._told_at = logging.DEBUG
     with _default.lock:
-        if _default.session is None or _default.session.stopped:
-            _default.session = new_session(default=False)
-        return _default.session
+        session = _default.session
+        if session is None or session.stopped:
+            _default.session = session = made
+    if session is made:
+        _logs.session_made(made, made._told_at, default=True)
+    return session
 
 
 def current_session() -> Session | None:
     """The session of the ``with`` block, or of the function that is being executed."""
     session = _current.get()
+    return None if session is None or session.stopped else session
+
+
+def present_session() -> Session | None:
+    """What `get_default_session` returns if it has not to make one."""
+    session = current_session() or _default.session
     return None if session is None or session.stopped else session
 
 
@@ -374,8 +417,16 @@ def execute(*objects: Any, session: Session | None = None, wait: bool = True, sh
 
 
 def _run(session: Session, objects: list[Object]) -> None:
-    on_main_thread = threading.current_thread() is threading.main_thread()
     limit = session.n_workers
+    if _logs.runs.isEnabledFor(logging.DEBUG):
+        with _logs.Run("execution", objects, limit, session.memory):
+            _run_now(session, objects, limit)
+    else:
+        _run_now(session, objects, limit)
+
+
+def _run_now(session: Session, objects: list[Object], limit: int) -> None:
+    on_main_thread = threading.current_thread() is threading.main_thread()
     token = _current.set(session)
     try:
         _mars.execute_objects(objects, session._store, limit, on_main_thread)
@@ -395,7 +446,14 @@ def _begin(session: Session, objects: list[Object], outcome: Any) -> ExecutionIn
         finally:
             _current.reset(token)
 
-    return ExecutionInfo(start, outcome)
+    if not _logs.runs.isEnabledFor(logging.DEBUG):
+        return ExecutionInfo(start, outcome)
+    run = _logs.Run("background execution", objects, limit, session.memory)
+    try:
+        return ExecutionInfo(lambda on_end: start(run.ending(on_end)), outcome)
+    except BaseException as error:
+        run.end(error, False)
+        raise
 
 
 def fetch(*objects: Any, session: Session | None = None) -> Any:
@@ -555,3 +613,15 @@ def current_memory() -> Memory | None:
     if session is not None and session._own_memory and not session.stopped:
         return session.memory
     return _memory.configured()
+
+
+def _tell_totals() -> None:
+    """Tell what is about to be removed from the disk with the process."""
+    owned = [session.memory for session in list(_by_id.values()) if session._own_memory and not session.stopped]
+    for memory in (*_memory._configured.values(), *owned):
+        if memory is not None:
+            _logs.removed(memory, memory.directory, _logs.tell)
+
+
+# Before the handlers of loggers are closed, since `logging` has been imported.
+atexit.register(_tell_totals)

@@ -4,6 +4,7 @@
 //! small [`program`] a task; [`runner`] runs programs for the executor; the way
 //! out is [`results`]. No scheduling decision is taken here.
 
+mod build;
 mod compile;
 mod dask;
 mod errors;
@@ -36,6 +37,7 @@ use pyo3::prelude::*;
 fn _mars(module: &Bound<'_, PyModule>) -> PyResult<()> {
     threads::install(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(build::build_info, module)?)?;
     module.add_function(wrap_pyfunction!(execute::execute, module)?)?;
     module.add_function(wrap_pyfunction!(execute::order, module)?)?;
     module.add_function(wrap_pyfunction!(forecast::forecast, module)?)?;

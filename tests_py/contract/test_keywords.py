@@ -25,7 +25,7 @@ from mars.contrib.dask import mars_scheduler
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name.split(".")[0] == "mars"]
+    return [record.getMessage() for record in caplog.records if record.name == "mars"]
 
 
 def test_unknown_keyword_is_accepted_and_said_once_with_the_nearest_known(caplog: pytest.LogCaptureFixture):

@@ -30,6 +30,8 @@ pub struct SpillDirectory {
     removed: RwLock<bool>,
     /// The process that it belongs to: see [`fork::generation`].
     generation: u32,
+    /// How many directories of dead processes went when it was made.
+    swept: usize,
     _lock: Lock,
 }
 
@@ -40,7 +42,7 @@ impl SpillDirectory {
         fork::count(); // counts forks from now on
         // The process may go to another directory.
         let base = std::path::absolute(base)?;
-        sweep(&base);
+        let swept = sweep(&base);
         for _ in 0..TRIES {
             let path = base.join(format!("{PREFIX}{}", name::hex(name::random())));
             match system::make_directory(&path) {
@@ -55,6 +57,7 @@ impl SpillDirectory {
                         space: Space::new(limit),
                         removed: RwLock::new(false),
                         generation: fork::generation(),
+                        swept,
                         _lock: lock,
                     }));
                 }
@@ -120,6 +123,12 @@ impl SpillDirectory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How many directories that dead processes had left beside it were removed
+    /// when it was made.
+    pub fn swept(&self) -> usize {
+        self.swept
     }
 
     /// How many bytes are on disk now, those included that are being written.

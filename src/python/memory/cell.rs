@@ -256,7 +256,7 @@ impl Holding for Cell {
                 Err(error) => return Err(error),
             };
             let directory = self.memory.directory(py)?;
-            self.kind.get_or_init(|| {
+            let kind = self.kind.get_or_init(|| {
                 let kind = value.bind(py).get_type().fully_qualified_name();
                 kind.map_or_else(|_| "unknown".to_owned(), |name| name.to_string())
             });
@@ -270,6 +270,9 @@ impl Holding for Cell {
                 let_go(before);
             }
             let_go(value);
+            if let Err(error) = pickles::moved(py, kind, bytes) {
+                error.write_unraisable(py, None);
+            }
             Ok(Spilled::OnDisk(bytes))
         })
     }

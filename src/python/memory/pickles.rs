@@ -13,6 +13,7 @@ use std::sync::Arc;
 struct Functions {
     dumps: Py<PyAny>,
     loads: Py<PyAny>,
+    moved: Py<PyAny>,
     directory_made: Py<PyAny>,
 }
 
@@ -24,14 +25,31 @@ fn functions(py: Python<'_>) -> PyResult<&'static Functions> {
         Ok(Functions {
             dumps: module.getattr(intern!(py, "dumps"))?.unbind(),
             loads: module.getattr(intern!(py, "loads"))?.unbind(),
+            moved: module.getattr(intern!(py, "moved"))?.unbind(),
             directory_made: module.getattr(intern!(py, "directory_made"))?.unbind(),
         })
     })
 }
 
-/// Tells Python that a directory for results has been made.
-pub(super) fn directory_made(py: Python<'_>) -> PyResult<()> {
-    interpreter_call::call(py, &functions(py)?.directory_made, &[]).map(drop)
+/// Tells Python that a directory for results beyond `limit` has been made.
+pub(super) fn directory_made(
+    py: Python<'_>,
+    directory: &SpillDirectory,
+    limit: u64,
+) -> PyResult<()> {
+    let path = directory.path().into_pyobject(py)?;
+    let limit = limit.into_pyobject(py)?;
+    let swept = directory.swept().into_pyobject(py)?;
+    let args = [path.as_any(), limit.as_any(), swept.as_any()];
+    interpreter_call::call(py, &functions(py)?.directory_made, &args).map(drop)
+}
+
+/// Tells Python that a result of type `kind` has been written.
+pub(super) fn moved(py: Python<'_>, kind: &str, bytes: u64) -> PyResult<()> {
+    let kind = kind.into_pyobject(py)?;
+    let bytes = bytes.into_pyobject(py)?;
+    let args = [kind.as_any(), bytes.as_any()];
+    interpreter_call::call(py, &functions(py)?.moved, &args).map(drop)
 }
 
 /// A value as bytes. The buffers are the value's own memory, and keep it.

@@ -84,7 +84,7 @@ impl Memory {
         let before = std::mem::replace(&mut *directory, Directory::Made(made.clone(), here));
         drop(directory);
         self.count(before);
-        pickles::directory_made(py)?;
+        pickles::directory_made(py, &made, self.limit())?;
         Ok(made)
     }
 

@@ -128,14 +128,15 @@ impl Store {
         inner.places.len() - inner.free.len()
     }
 
-    /// Cancels what is under way and lets go of all results.
-    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+    /// Cancels what is under way and lets go of all results; False if it had been
+    /// stopped before.
+    fn stop(&self, py: Python<'_>) -> PyResult<bool> {
         let inside = Inside::enter(py)?;
-        let (places, runs) = {
+        let (was_stopped, places, runs) = {
             let mut inner = self.lock();
-            inner.stopped = true;
             inner.free = Vec::new();
             (
+                std::mem::replace(&mut inner.stopped, true),
                 std::mem::take(&mut inner.places),
                 std::mem::take(&mut inner.runs),
             )
@@ -146,6 +147,6 @@ impl Store {
             }
         });
         drop(places);
-        Ok(())
+        Ok(!was_stopped)
     }
 }

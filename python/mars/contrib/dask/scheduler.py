@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from dask import config
 from dask.callbacks import Callback
 
-from mars._mars import execute
+from mars import _logs
+from mars._mars import Memory, execute
 from mars.contrib.dask import _options
 from mars.contrib.dask._callbacks import execute_reporting
 from mars.contrib.dask.materialize import materialize
@@ -103,13 +105,27 @@ def mars_scheduler(
         rerun_exceptions_locally = config.get("rerun_exceptions_locally", False)
     if cache is None:
         cache = config.get("cache", None)
-    on_main_thread = threading.current_thread() is threading.main_thread()
     memory = current_memory()
+    if _logs.runs.isEnabledFor(logging.DEBUG):
+        with _logs.Run("computation", keys, limit, memory):
+            return _compute(dsk, keys, limit, bool(rerun_exceptions_locally), callbacks, cache, memory)
+    return _compute(dsk, keys, limit, bool(rerun_exceptions_locally), callbacks, cache, memory)
+
+
+def _compute(
+    dsk: Any,
+    keys: Any,
+    limit: int,
+    rerun: bool,
+    callbacks: Any,
+    cache: Mapping[Any, Any] | None,
+    memory: Memory | None,
+) -> Any:
+    on_main_thread = threading.current_thread() is threading.main_thread()
     if callbacks is not None or Callback.active:
         graph = materialize(dsk, stock=True)
-        rerun = bool(rerun_exceptions_locally)
         return execute_reporting(graph, keys, limit, on_main_thread, rerun, callbacks, cache, memory)
     graph = materialize(dsk)
     if cache:
         graph = _options.with_known(graph, cache)
-    return execute(graph, keys, limit, on_main_thread, bool(rerun_exceptions_locally), None, memory)
+    return execute(graph, keys, limit, on_main_thread, rerun, None, memory)
