@@ -6,6 +6,7 @@ mars.contrib.dask : run any Dask collection on the engine.
 mars.remote : spawn functions and run them later.
 """
 
+from mars._failure import Failure, failure, replay
 from mars._mars import MemoryLimitError, SpillError, __version__
 from mars._versions import show_versions
 from mars.session import (
@@ -19,15 +20,18 @@ from mars.session import (
 )
 
 __all__ = [
+    "Failure",
     "MemoryLimitError",
     "Session",
     "SpillError",
     "__version__",
     "execute",
+    "failure",
     "fetch",
     "fetch_log",
     "get_default_session",
     "new_session",
+    "replay",
     "show_versions",
     "stop_server",
 ]

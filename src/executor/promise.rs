@@ -47,6 +47,11 @@ impl<'r, R: Runner> Later<'r, R> {
         }
     }
 
+    /// Whether the caller runs a task once more that has failed on a worker.
+    pub fn reruns_on_caller(&self) -> bool {
+        self.run.options().rerun_on_caller
+    }
+
     /// The run that the task belongs to.
     pub fn run(&self) -> &'r Arc<Run<R>> {
         self.run

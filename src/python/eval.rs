@@ -5,6 +5,7 @@
 //! while the task runs, so the usual call touches no reference count. What the
 //! program makes itself is owned and let go after its use.
 
+use super::capsule::FailedCall;
 use super::program::{Op, Programs};
 use super::threads::interpreter_call;
 use crate::graph::TaskId;
@@ -103,12 +104,13 @@ pub(super) enum Needed {
 
 /// Runs the program of `task` and returns its result, a new reference.
 ///
-/// `result` gives the result of a dependency.
+/// `result` gives the result of a dependency. If a call fails, `failed` is told which it was.
 pub(super) fn run(
     py: Python<'_>,
     programs: &Programs,
     task: TaskId,
     result: impl Fn(TaskId) -> PyResult<Needed>,
+    failed: impl Fn(FailedCall),
 ) -> PyResult<*mut PyObject> {
     let mut stack = Stack::default();
     let words = programs.words(task);
@@ -125,12 +127,12 @@ pub(super) fn run(
                     Needed::Borrowed(value) => stack.push_borrowed(value),
                     Needed::Owned(value) => stack.push_owned(value),
                 },
-                Op::Call(n) => call(py, &mut stack, n, 0, ptr::null_mut())?,
+                Op::Call(n) => call(py, &mut stack, n, 0, ptr::null_mut(), &failed)?,
                 Op::CallKw(n) => {
                     let names = programs.get(words[next] as usize).as_ptr();
                     next += 1;
                     let keywords = ffi::PyTuple_Size(names) as usize;
-                    call(py, &mut stack, n, keywords, names)?;
+                    call(py, &mut stack, n, keywords, names, &failed)?;
                 }
                 Op::List(n) => gather(py, &mut stack, n, |items| list(items))?,
                 Op::Tuple(n) => gather(py, &mut stack, n, |items| tuple(items))?,
@@ -170,6 +172,7 @@ unsafe fn call(
     n: usize,
     keywords: usize,
     names: *mut PyObject,
+    failed: &impl Fn(FailedCall),
 ) -> PyResult<()> {
     let base = stack.values.len() - n - 1;
     // The callable's own place is free for the callee to use during the call:
@@ -182,11 +185,16 @@ unsafe fn call(
         let args = stack.values.as_ptr().add(base + 1);
         interpreter_call::vectorcall(stack.values[base], args, (n - keywords) | flags, names)
     };
+    if value.is_null() {
+        let error = PyErr::fetch(py);
+        // SAFETY: attached; the callable and its arguments are on the stack still.
+        failed(unsafe { FailedCall::new(py, &stack.values[base..], names) });
+        // SAFETY: attached.
+        unsafe { stack.cut(base) };
+        return Err(error);
+    }
     // SAFETY: attached.
     unsafe { stack.cut(base) };
-    if value.is_null() {
-        return Err(PyErr::fetch(py));
-    }
     stack.push_owned(value);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The scheduler call: parse, order, run, gather.
 
+use super::capsule;
 use super::errors;
 use super::groups::{self, groups_of};
 use super::memory::{Limited, Memory};
@@ -82,9 +83,7 @@ pub(super) fn execute<'py>(
             error,
             asked_for_by,
         }) => {
-            errors::add_note(py, &error, task, &asked_for_by, |task| {
-                run.runner().name(py, task)
-            });
+            capsule::tell(py, &run, &error, task, &asked_for_by);
             Err(error)
         }
     }
@@ -138,6 +137,7 @@ pub(super) fn run_of(
     options: Options,
     memory: Option<Memory>,
 ) -> PyResult<Arc<Run<PythonRunner>>> {
+    let keeps_inputs = capsule::keeps_inputs(py)?;
     let (scheduler, parsed) = scheduler_for(py, parsed, held)?;
     // SAFETY: attached; returns a new reference or null with an exception set.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
@@ -157,6 +157,7 @@ pub(super) fn run_of(
         tracing,
         remote,
         limited,
+        keeps_inputs,
     );
     let mut known = Vec::new();
     let mut lent = match runner.memory() {

@@ -5,6 +5,7 @@
 //! out is [`results`]. No scheduling decision is taken here.
 
 mod build;
+mod capsule;
 mod compile;
 mod dask;
 mod errors;

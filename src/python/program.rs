@@ -10,6 +10,7 @@
 
 use crate::graph::TaskId;
 use pyo3::prelude::*;
+use std::collections::HashSet;
 
 /// One instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +114,16 @@ impl Programs {
         }
     }
 
+    /// The program of a single task.
+    pub(super) fn of_one_task(words: Vec<u32>, constants: Vec<Py<PyAny>>) -> Self {
+        Programs {
+            starts: vec![0, words.len() as u32],
+            words,
+            constants,
+            recent: Box::new([u32::MAX; RECENT]),
+        }
+    }
+
     pub(super) fn push(&mut self, op: Op) {
         self.words.push(op.encode());
     }
@@ -199,6 +210,28 @@ impl Programs {
     }
 }
 
+/// The results that a program needs, each once, in the order in which it comes to them.
+pub(super) fn slots(words: &[u32]) -> Vec<TaskId> {
+    let mut seen = HashSet::new();
+    instructions(words)
+        .filter_map(|(_, op)| match op {
+            Op::Slot(task) if seen.insert(task) => Some(task),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The instructions of a program, with their places; the second word of a `CallKw` is none.
+pub(super) fn instructions(words: &[u32]) -> impl Iterator<Item = (usize, Op)> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let place = next;
+        let op = Op::decode(*words.get(place)?);
+        next += if let Op::CallKw(_) = op { 2 } else { 1 };
+        Some((place, op))
+    })
+}
+
 /// Turns the last `Load` of every register into a `Take`, so that a value goes
 /// as soon as it was used for the last time.
 pub(super) fn take_last_loads(words: &mut [u32], registers: usize) {
@@ -245,6 +278,14 @@ mod tests {
         ] {
             assert_eq!(Op::decode(op.encode()), op);
         }
+    }
+
+    #[test]
+    fn results_that_a_program_needs_are_listed_once() {
+        let slot = |i| Op::Slot(TaskId::new(i)).encode();
+        // The word after CallKw is a constant number, whatever it looks like.
+        let words = [slot(3), slot(1), Op::CallKw(1).encode(), slot(9), slot(3)];
+        assert_eq!(slots(&words), [3, 1].map(TaskId::new));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Runs tasks by running their programs, and keeps the results.
 
+use super::capsule::Failures;
 use super::errors;
 use super::eval::{self, Needed};
 use super::memory::{self, Kept, Limited, Memory};
@@ -7,7 +8,7 @@ use super::program::Programs;
 use super::remote::{self, Remote};
 use super::threads::{self, Inside, interpreter_call};
 use super::tracing::Tracing;
-use crate::executor::{Later, Ran, Runner};
+use crate::executor::{self, Later, Ran, Runner};
 use crate::graph::TaskId;
 use crate::memory::EntryId;
 use pyo3::exceptions::PyRuntimeError;
@@ -31,11 +32,14 @@ pub(super) struct PythonRunner {
     remote: Option<Remote>,
     /// Under a memory limit: the results that are counted.
     limited: Option<Limited>,
+    /// What is known of tasks that have failed.
+    failures: Failures,
 }
 
 impl PythonRunner {
     /// A runner for what was parsed, without results yet. `context` is what tasks find as context
-    /// variables: a copy each. Workers use the hooks of `tracing`.
+    /// variables: a copy each. Workers use the hooks of `tracing`. `keeps_inputs`: a task that has
+    /// failed can be run again as long as its error lives.
     pub(super) fn new(
         programs: Programs,
         keys: Vec<Py<PyAny>>,
@@ -43,6 +47,7 @@ impl PythonRunner {
         tracing: Tracing,
         remote: Option<Remote>,
         limited: Option<Limited>,
+        keeps_inputs: bool,
     ) -> Self {
         let results: Box<[AtomicPtr<PyObject>]> = (0..keys.len())
             .map(|_| AtomicPtr::new(ptr::null_mut()))
@@ -55,11 +60,24 @@ impl PythonRunner {
             tracing,
             remote,
             limited,
+            failures: Failures::new(keeps_inputs),
         }
     }
 
     pub(super) fn remote(&self) -> Option<&Remote> {
         self.remote.as_ref()
+    }
+
+    pub(super) fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    pub(super) fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    pub(super) fn context(&self) -> &Py<PyAny> {
+        &self.context
     }
 
     pub(super) fn keys(&self) -> &Arc<Vec<Py<PyAny>>> {
@@ -162,28 +180,91 @@ impl PythonRunner {
         Ok(Needed::Borrowed(value))
     }
 
-    fn run_in_context(&self, py: Python<'_>, task: TaskId) -> PyResult<*mut PyObject> {
-        // SAFETY: attached; `context` is a context object, checked by
-        // `PyContext_Copy` itself.
-        let context = unsafe {
-            Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(self.context.as_ptr()))?
-        };
-        // SAFETY: attached; a context just made is entered nowhere else.
-        if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
-            return Err(PyErr::fetch(py));
-        }
-        let result = eval::run(py, &self.programs, task, |task| self.needed(py, task));
-        // SAFETY: attached; entered above, by this thread.
-        if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
-            let error = PyErr::fetch(py);
-            if let Ok(value) = result {
-                // SAFETY: a new reference that nobody else has.
-                unsafe { interpreter_call::decref(value) };
+    /// The same, as a reference of its own. It is read from the disk only if `reads`, else None if it is there.
+    pub(super) fn input<'py>(
+        &self,
+        py: Python<'py>,
+        task: TaskId,
+        reads: bool,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let value = self.result(task);
+        if value.is_null()
+            && let Some(limited) = &self.limited
+            && let Some(cell) = limited.cell(task)
+        {
+            return match reads {
+                true => cell.bring_back(py).map(Some),
+                false => Ok(cell.in_memory(py)),
             }
-            return Err(error);
+            .map(|value| value.map(|value| value.into_bound(py)));
         }
-        result
+        // SAFETY: null or alive, as long as a task that depends on it runs.
+        Ok(unsafe { Bound::from_borrowed_ptr_or_opt(py, value) })
     }
+
+    fn run_in_context(&self, py: Python<'_>, task: TaskId) -> PyResult<*mut PyObject> {
+        in_copy_of(py, &self.context, || {
+            eval::run(
+                py,
+                &self.programs,
+                task,
+                |task| self.needed(py, task),
+                |call| self.failures.is_call(task, call),
+            )
+        })
+    }
+
+    /// Notes down what is known of a task that has failed, unless it is going to be run again.
+    #[cold]
+    fn has_failed(
+        &self,
+        py: Python<'_>,
+        task: TaskId,
+        error: PyErr,
+        later: Later<'_, Self>,
+    ) -> PyErr {
+        let times = self.failures.has_failed(task);
+        let is_first = times == 1;
+        let is_told = !executor::is_stopped();
+        let is_rerun = is_first && later.reruns_on_caller();
+        if is_told && !is_rerun {
+            // The first time it is most likely run again when there is more memory.
+            let keeps = !(is_first && self.is_out_of_memory(py, task, &error));
+            self.capture(py, task, keeps);
+            if executor::is_stopped() {
+                self.failures.forget(py, task);
+            }
+        }
+        self.failures.forget_call(py, task);
+        error
+    }
+}
+
+/// Calls `work` in a copy of `context`.
+pub(super) fn in_copy_of(
+    py: Python<'_>,
+    context: &Py<PyAny>,
+    work: impl FnOnce() -> PyResult<*mut PyObject>,
+) -> PyResult<*mut PyObject> {
+    // SAFETY: attached; `context` is a context object, checked by
+    // `PyContext_Copy` itself.
+    let context =
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(context.as_ptr()))? };
+    // SAFETY: attached; a context just made is entered nowhere else.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
+        return Err(PyErr::fetch(py));
+    }
+    let result = work();
+    // SAFETY: attached; entered above, by this thread.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
+        let error = PyErr::fetch(py);
+        if let Ok(value) = result {
+            // SAFETY: a new reference that nobody else has.
+            unsafe { interpreter_call::decref(value) };
+        }
+        return Err(error);
+    }
+    result
 }
 
 impl Runner for PythonRunner {
@@ -214,16 +295,19 @@ impl Runner for PythonRunner {
         if let Some(remote) = &self.remote
             && let Some(object) = remote.object(py, task)
         {
-            return remote::run(self, remote, object, task, &later);
+            return remote::run(self, remote, object, task, &later)
+                .map_err(|error| self.has_failed(py, task, error, later));
         }
         if let Some(limited) = &self.limited {
             let before = limited.size_before();
-            let value = self.run_program(py, task)?;
+            let value = (self.run_program(py, task))
+                .map_err(|error| self.has_failed(py, task, error, later))?;
             self.keep(py, task, limited.count(value, before)?)?;
             later.is_counted();
             return Ok(Ran::Finished);
         }
-        let value = self.run_in_context(py, task)?;
+        let value = (self.run_in_context(py, task))
+            .map_err(|error| self.has_failed(py, task, error, later))?;
         self.results[task.index()].store(value, Ordering::Release);
         Ok(Ran::Finished)
     }
@@ -304,6 +388,7 @@ impl Drop for PythonRunner {
                     unsafe { interpreter_call::decref(value) };
                 }
             }
+            self.failures.clear();
             self.keys = Arc::default();
             self.programs = Programs::new();
         });

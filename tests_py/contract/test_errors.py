@@ -56,6 +56,9 @@ def local_error() -> Exception:
     return Local("defined in a function")
 
 
+# Attributes that an exception is given on its way.
+OURS = ("__notes__", "mars")
+
 ERRORS = [
     ValueError("plain", 1),
     Unpicklable(1, 2),
@@ -85,12 +88,12 @@ def test_same_exception_object_is_raised(error: BaseException, where: str):
         raise error
 
     graph = {"x": (fail,)} if where == "alone" else {"a": (inc, 1), "x": (fail, "a"), "b": (inc, "x"), "c": (inc, 2)}
-    args, attributes = error.args, {k: v for k, v in vars(error).items() if k != "__notes__"}
+    args, attributes = error.args, {k: v for k, v in vars(error).items() if k not in OURS}
     with pytest.raises(type(error)) as caught:
         mars_scheduler(graph, list(graph))
     assert caught.value is error
     assert error.args == args
-    assert {k: v for k, v in vars(error).items() if k != "__notes__"} == attributes
+    assert {k: v for k, v in vars(error).items() if k not in OURS} == attributes
     error.__traceback__ = None
 
 

@@ -170,6 +170,14 @@ impl Cell {
         })
     }
 
+    /// The value, unless it is on the disk.
+    pub(crate) fn in_memory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &*self.lock() {
+            State::Memory(value) => Some(value.clone_ref(py)),
+            _ => None,
+        }
+    }
+
     /// The value, for a task that runs: it is in memory from here on.
     pub(crate) fn bring_back(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         loop {

@@ -200,8 +200,13 @@ impl Waiter {
         }
     }
 
-    /// Tells that it failed.
-    pub(super) fn failed(self, py: Python<'_>, error: &PyErr) {
+    /// Tells that it failed, and what is known of that.
+    pub(super) fn failed(self, py: Python<'_>, error: &PyErr, captured: Option<Py<PyAny>>) {
+        if let Some(captured) = captured
+            && let Some(run) = self.promise.run()
+        {
+            (run.runner().failures()).keep(self.promise.task(), captured);
+        }
         drop(self._ticket);
         self.promise.settle(Err(error.clone_ref(py)));
     }

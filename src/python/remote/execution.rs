@@ -1,6 +1,6 @@
 //! Executes objects, at once or in the background.
 
-use super::super::errors;
+use super::super::capsule;
 use super::super::execute::{Held, options_for, run_of};
 use super::super::runner::PythonRunner;
 use super::super::threads::Inside;
@@ -140,10 +140,7 @@ pub(super) fn error(py: Python<'_>, run: &Run<PythonRunner>, ended: Ended<PyErr>
             error,
             asked_for_by,
         } => {
-            let runner = run.runner();
-            errors::add_note(py, &error, task, &asked_for_by, |task| {
-                runner.name(py, task)
-            });
+            capsule::tell(py, run, &error, task, &asked_for_by);
             error
         }
     }

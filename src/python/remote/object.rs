@@ -147,6 +147,29 @@ impl Object {
         }
     }
 
+    /// How many objects its program needs, and the names of the first, as it comes to them.
+    pub(in crate::python) fn names_of_needed(
+        &self,
+        py: Python<'_>,
+        most: usize,
+    ) -> (usize, Vec<String>) {
+        let first = |template: &Template, needed: &[Py<Object>]| {
+            let slots = template.slots();
+            let objects = slots.iter().take(most).filter_map(|slot| needed.get(*slot));
+            let objects: Dependencies = objects.map(|object| object.clone_ref(py)).collect();
+            (slots.len(), objects)
+        };
+        let (count, objects) = match self.with_template(first) {
+            Some(found) => found,
+            None => match self.former_dependencies(py) {
+                Ok(former) => self.with_template_and(&former, first),
+                Err(_) => return (0, Vec::new()),
+            },
+        };
+        let names = objects.iter().map(|object| object.get().name(py));
+        (count, names.collect())
+    }
+
     /// The name of its function.
     pub(in crate::python) fn function_name(&self, py: Python<'_>) -> Option<String> {
         let functions: Vec<_> = {

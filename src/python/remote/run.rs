@@ -148,6 +148,12 @@ impl Remote {
         }
     }
 
+    /// How often `task` has failed and was run again.
+    pub(in crate::python) fn repeats(&self, task: TaskId) -> u32 {
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.get(&task).copied().unwrap_or_default()
+    }
+
     /// Counts a failure of `task`: the number of the next attempt, of how many, and
     /// how long to wait before it. None if there shall be none.
     fn pause(&self, task: TaskId, retry: Retry) -> Option<(u32, u32, Duration)> {
@@ -264,7 +270,7 @@ pub(in crate::python) fn run(
         None => checked(&object, value.unbind()).map(Outcome::Value),
     });
     match outcome {
-        Err(error) => failed(remote, claimed, &object, task, error, later),
+        Err(error) => failed(runner, remote, claimed, &object, task, error, later),
         Ok(Outcome::Returned(returned)) => resolve(runner, remote, claimed, returned, task, later),
         Ok(Outcome::Value(value)) => {
             let memory = store.get().memory.as_ref();
@@ -307,6 +313,7 @@ fn checked_kept(object: &Bound<'_, Object>, value: Kept) -> PyResult<Kept> {
 }
 
 fn failed(
+    runner: &PythonRunner,
     remote: &Remote,
     claimed: Claimed<'_>,
     object: &Bound<'_, Object>,
@@ -326,11 +333,10 @@ fn failed(
         .flatten();
     let waiters = claimed.give_up();
     let Some((attempt, allowed, pause)) = again else {
-        for waiter in waiters {
-            waiter.failed(py, &error);
-        }
+        tell_failure(py, runner, task, &error, waiters);
         return Err(error);
     };
+    runner.failures().forget_call(py, task);
     let told = (attempt, allowed, pause.as_secs_f64()).into_pyobject(py)?;
     let told = interpreter_call::call(
         py,
@@ -343,6 +349,23 @@ fn failed(
     waiters.into_iter().for_each(Waiter::try_itself);
     later.promise().again_after(pause);
     Ok(Ran::Promised)
+}
+
+/// Tells the tasks of other runs that wait for the object of `task` that it has failed.
+fn tell_failure(
+    py: Python<'_>,
+    runner: &PythonRunner,
+    task: TaskId,
+    error: &PyErr,
+    waiters: Vec<Waiter>,
+) {
+    if waiters.is_empty() {
+        return;
+    }
+    runner.capture(py, task, true);
+    for waiter in waiters {
+        waiter.failed(py, error, runner.failures().captured(py, task));
+    }
 }
 
 /// The function returned an object: its value is the result. It is made by a run
@@ -379,9 +402,7 @@ fn resolve(
     let run = match prepared {
         Ok(run) => run,
         Err(error) => {
-            for waiter in claimed.give_up() {
-                waiter.failed(py, &error);
-            }
+            tell_failure(py, runner, task, &error, claimed.give_up());
             return Err(error);
         }
     };
@@ -435,12 +456,16 @@ impl Resolution {
                 }
             }
             Err(error) => {
-                for waiter in claimed.give_up() {
-                    if was_cancelled {
-                        waiter.try_itself();
-                    } else {
-                        waiter.failed(py, &error);
-                    }
+                let waiters = claimed.give_up();
+                if was_cancelled {
+                    waiters.into_iter().for_each(Waiter::try_itself);
+                } else if let Some(run) = self.promise.run() {
+                    let task = self.promise.task();
+                    run.runner().failures().has_failed(task);
+                    run.runner().capture(py, task, true);
+                    tell_failure(py, run.runner(), task, &error, waiters);
+                } else {
+                    (waiters.into_iter()).for_each(|waiter| waiter.failed(py, &error, None));
                 }
                 self.promise.settle(Err(error));
             }

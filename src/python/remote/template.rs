@@ -7,7 +7,7 @@
 //! nested, and a container that is reached in several ways is looked at once.
 
 use super::super::errors;
-use super::super::program::{Op, take_last_loads};
+use super::super::program::{Op, slots, take_last_loads};
 use super::super::threads::interpreter_call;
 use super::object::Object;
 use super::python_side::PythonSide;
@@ -26,6 +26,13 @@ pub(super) struct Template {
     pub(super) constants: SmallVec<[Py<PyAny>; 3]>,
     /// The objects whose values the slots stand for, each once.
     pub(super) dependencies: SmallVec<[Py<Object>; 2]>,
+}
+
+impl Template {
+    /// The dependencies that the program needs, each once, as it comes to them.
+    pub(super) fn slots(&self) -> Vec<usize> {
+        slots(&self.words).into_iter().map(TaskId::index).collect()
+    }
 }
 
 /// What is known of a container that was met.
