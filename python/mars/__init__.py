@@ -9,6 +9,7 @@ mars.remote : spawn functions and run them later.
 from mars._failure import Failure, failure, replay
 from mars._mars import MemoryLimitError, SpillError, __version__
 from mars._versions import show_versions
+from mars._profile.profile import Profile, profile
 from mars.session import (
     Session,
     execute,
@@ -22,6 +23,7 @@ from mars.session import (
 __all__ = [
     "Failure",
     "MemoryLimitError",
+    "Profile",
     "Session",
     "SpillError",
     "__version__",
@@ -33,5 +35,6 @@ __all__ = [
     "new_session",
     "replay",
     "show_versions",
+    "profile",
     "stop_server",
 ]

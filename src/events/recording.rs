@@ -80,6 +80,8 @@ pub struct Recorded {
     pub runs: BTreeMap<RunNumber, Arc<RunRecord>>,
     /// The threads, by the number of their lane.
     pub threads: BTreeMap<u32, Thread>,
+    /// How [`Places`](super::Places) of runs that go on stood at the end.
+    pub(super) places: HashMap<RunNumber, [u64; 4]>,
 }
 
 /// What tasks of a group have taken together.
@@ -119,6 +121,20 @@ impl Inner {
 }
 
 impl Recorded {
+    /// When `run` ended, or else the recording; None if both go on.
+    pub fn end_of(&self, run: &RunRecord) -> Option<Stamp> {
+        match (run.ended(), self.ended) {
+            (Some(run), Some(recording)) => Some(run.min(recording)),
+            (run, recording) => run.or(recording),
+        }
+    }
+
+    /// What became of the places of `run` up to then: nothing ready, held, making room, attaching.
+    pub fn places_of(&self, run: &RunRecord) -> [u64; 4] {
+        let at_end = self.places.get(&run.number).copied();
+        at_end.unwrap_or_else(|| run.places.so_far())
+    }
+
     fn add(&mut self, lane: &Lane, events: &[Event], most: usize) {
         let begun = self.begun;
         if self.ended.is_some() {
@@ -230,8 +246,18 @@ impl Recording {
         recordings.retain(|other| !Arc::ptr_eq(other, &self.0));
         COUNT.store(recordings.len() as u32, Ordering::Relaxed);
         drop(recordings);
-        let now = Stamp::now();
-        self.0.lock().ended.get_or_insert(now);
+        let live = runs::live();
+        live.iter().for_each(|run| run.tell_places());
+        let mut recorded = self.0.lock();
+        if recorded.ended.is_none() {
+            recorded.ended = Some(Stamp::now());
+            for record in live.iter().map(|run| run.record()) {
+                recorded
+                    .places
+                    .insert(record.number, record.places.so_far());
+            }
+        }
+        drop(recorded); // before the runs, which may be let go of here
     }
 
     /// When it began.
@@ -241,8 +267,10 @@ impl Recording {
 
     /// Looks at what was recorded so far.
     pub fn look<T>(&self, look: impl FnOnce(&Recorded) -> T) -> T {
-        if self.0.lock().ended.is_none() {
+        let goes_on = self.0.lock().ended.is_none();
+        if goes_on {
             take_from_all();
+            runs::live().iter().for_each(|run| run.tell_places());
         }
         look(&self.0.lock())
     }

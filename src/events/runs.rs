@@ -61,6 +61,17 @@ pub struct Places {
 }
 
 impl Places {
+    /// How they stand: nothing ready, held, making room, attaching.
+    pub fn so_far(&self) -> [u64; 4] {
+        [
+            &self.nothing_ready,
+            &self.held,
+            &self.making_room,
+            &self.attaching,
+        ]
+        .map(|ticks| ticks.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn add(place: &AtomicU64, ticks: u64) {
         place.fetch_add(ticks, Ordering::Relaxed);
     }
@@ -90,6 +101,8 @@ pub trait Watched: Any + Send + Sync {
     fn record(&self) -> &Arc<RunRecord>;
     /// Where it stands.
     fn standing(&self) -> Standing;
+    /// Has it tell what became of its places up to now.
+    fn tell_places(&self);
     /// The run itself.
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }

@@ -1,7 +1,7 @@
 //! A recording in as many pieces as somebody can look at.
 //!
 //! What is long stays a piece of its own. Short tasks that follow each other in a lane
-//! become one piece, which says how many they are.
+//! become one piece, which says how many they are; what is short and no task is left out.
 
 use super::clock::Stamp;
 use super::event::{Event, Kind, RunNumber};
@@ -18,9 +18,9 @@ pub struct Slice {
     pub start: Stamp,
     /// To here.
     pub end: Stamp,
-    /// Events in it.
+    /// Tasks in it, or 1 of something else.
     pub count: u32,
-    /// Of how it is said; of several what the first one is.
+    /// What it is; of several tasks, the first one.
     pub kind: Kind,
     /// The run; of several that of the first one.
     pub run: RunNumber,
@@ -90,6 +90,9 @@ fn merge_lane(recorded: &Recorded, events: &[Event], long: u64, width: u64, out:
             open = None;
             continue;
         }
+        if !event.kind.is_task() {
+            continue;
+        }
         match open.map(|i| &mut out[i]) {
             // One inside a short one has no piece of its own.
             Some(piece)
@@ -98,7 +101,7 @@ fn merge_lane(recorded: &Recorded, events: &[Event], long: u64, width: u64, out:
                 piece.end = piece.end.max(event.end);
                 piece.count += 1;
                 piece.bytes = None;
-                if piece.group != here.group {
+                if !same_prefix(recorded, piece.group, here.group) {
                     piece.group = None;
                 }
             }
@@ -108,6 +111,22 @@ fn merge_lane(recorded: &Recorded, events: &[Event], long: u64, width: u64, out:
             }
         }
     }
+}
+
+/// Whether tasks of two groups, of the same or of different runs, are called the same.
+fn same_prefix(
+    recorded: &Recorded,
+    one: Option<(RunNumber, u32)>,
+    other: Option<(RunNumber, u32)>,
+) -> bool {
+    let prefix = |(run, group): (RunNumber, u32)| {
+        let description = recorded.runs.get(&run)?.description()?;
+        description.groups.prefixes.get(group as usize)
+    };
+    one == other
+        || one
+            .and_then(prefix)
+            .is_some_and(|one| Some(one) == other.and_then(prefix))
 }
 
 fn slice(recorded: &Recorded, event: &Event) -> Slice {

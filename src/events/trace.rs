@@ -108,10 +108,14 @@ impl<W: Write> Trace<'_, W> {
             "engine"
         };
         self.event()?;
-        write!(self.to, r#"{{"ph":"X","pid":1,"tid":{},"ts":"#, slice.lane)?;
-        self.micros(slice.start)?;
-        let dur = micros(slice.end.ticks_since(slice.start));
-        write!(self.to, r#","dur":{dur:.3},"cat":"{category}","name":"#)?;
+        let (start, end) = (self.nanos(slice.start), self.nanos(slice.end));
+        write!(
+            self.to,
+            r#"{{"ph":"X","pid":1,"tid":{},"ts":{},"dur":{},"cat":"{category}","name":"#,
+            slice.lane,
+            Micros(start),
+            Micros(end - start)
+        )?;
         if slice.count > 1 {
             let name = format!("{} × {name}", slice.count);
             return write!(
@@ -157,34 +161,39 @@ impl<W: Write> Trace<'_, W> {
                 };
                 id += 1;
                 let common = r#""cat":"dependency","name":"dependency","pid":1"#;
+                // From the begin, which is in the piece however short that is.
                 self.event()?;
                 write!(
                     self.to,
-                    r#"{{"ph":"s",{common},"id":{id},"tid":{},"ts":"#,
-                    maker.lane
+                    r#"{{"ph":"s",{common},"id":{id},"tid":{},"ts":{}}}"#,
+                    maker.lane,
+                    Micros(self.nanos(maker.start))
                 )?;
-                self.micros(maker.start)?; // inside the piece, however short it is
-                write!(self.to, "}}")?;
                 self.event()?;
                 write!(
                     self.to,
-                    r#"{{"ph":"f","bp":"e",{common},"id":{id},"tid":{},"ts":"#,
-                    reader.lane
+                    r#"{{"ph":"f","bp":"e",{common},"id":{id},"tid":{},"ts":{}}}"#,
+                    reader.lane,
+                    Micros(self.nanos(reader.start))
                 )?;
-                self.micros(reader.start)?;
-                write!(self.to, "}}")?;
             }
         }
         Ok(())
     }
 
-    fn micros(&mut self, stamp: Stamp) -> io::Result<()> {
-        write!(self.to, "{:.3}", micros(stamp.ticks_since(self.begun)))
+    /// Nanoseconds since the begin: pieces that touch still do when they are rounded.
+    fn nanos(&self, stamp: Stamp) -> u64 {
+        (seconds(stamp.ticks_since(self.begun)) * 1e9).round() as u64
     }
 }
 
-fn micros(ticks: u64) -> f64 {
-    seconds(ticks) * 1e6
+/// Nanoseconds, written as microseconds.
+struct Micros(u64);
+
+impl std::fmt::Display for Micros {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
 }
 
 /// A text in quotes, as JSON has it.

@@ -592,6 +592,10 @@ impl<R: Runner> Watched for Run<R> {
         }
     }
 
+    fn tell_places(&self) {
+        self.lock().tell_places(&self.record);
+    }
+
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
     }

@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -189,7 +188,7 @@ impl Profile {
         self.recording.look(|recorded| {
             (recorded.runs.values())
                 .map(|run| {
-                    let end = run.ended().or(recorded.ended).unwrap_or_else(Stamp::now);
+                    let end = recorded.end_of(run).unwrap_or_else(Stamp::now);
                     let finished = live.get(&run.number).copied();
                     let finished = finished.unwrap_or_else(|| run.finished());
                     let outer = run.outer.map(|outer| outer.0);
@@ -217,17 +216,10 @@ impl Profile {
                 // What happened in it before the recording is not known.
                 .filter(|run| run.outer.is_none() && run.begun >= recorded.begun);
             for run in outermost {
-                let end = run.ended().or(recorded.ended).unwrap_or_else(Stamp::now);
+                let end = recorded.end_of(run).unwrap_or_else(Stamp::now);
                 sums[0] += run.limit as f64 * end.seconds_since(run.begun);
-                let places = &run.places;
-                let told = [
-                    &places.nothing_ready,
-                    &places.held,
-                    &places.making_room,
-                    &places.attaching,
-                ];
-                for (sum, ticks) in sums[2..].iter_mut().zip(told) {
-                    *sum += seconds(ticks.load(Ordering::Relaxed));
+                for (sum, ticks) in sums[2..].iter_mut().zip(recorded.places_of(run)) {
+                    *sum += seconds(ticks);
                 }
             }
             for ((run, _), total) in &recorded.totals {

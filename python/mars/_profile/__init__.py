@@ -1,0 +1,1 @@
+"""What the tasks of the process did while somebody wanted to know: `mars.profile`."""
