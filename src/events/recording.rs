@@ -81,7 +81,7 @@ pub struct Recorded {
     /// The threads, by the number of their lane.
     pub threads: BTreeMap<u32, Thread>,
     /// How [`Places`](super::Places) of runs that go on stood at the end.
-    pub(super) places: HashMap<RunNumber, [u64; 4]>,
+    pub(super) places: HashMap<RunNumber, [u64; 5]>,
 }
 
 /// What tasks of a group have taken together.
@@ -129,8 +129,8 @@ impl Recorded {
         }
     }
 
-    /// What became of the places of `run` up to then: nothing ready, held, making room, attaching.
-    pub fn places_of(&self, run: &RunRecord) -> [u64; 4] {
+    /// What became of the places of `run` up to then: see [`so_far`](super::Places::so_far).
+    pub fn places_of(&self, run: &RunRecord) -> [u64; 5] {
         let at_end = self.places.get(&run.number).copied();
         at_end.unwrap_or_else(|| run.places.so_far())
     }

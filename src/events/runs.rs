@@ -58,16 +58,19 @@ pub struct Places {
     pub attaching: AtomicU64,
     /// The worker moved results to disk.
     pub making_room: AtomicU64,
+    /// The worker let results go; while somebody records.
+    pub releasing: AtomicU64,
 }
 
 impl Places {
-    /// How they stand: nothing ready, held, making room, attaching.
-    pub fn so_far(&self) -> [u64; 4] {
+    /// How they stand: nothing ready, held, making room, attaching, releasing.
+    pub fn so_far(&self) -> [u64; 5] {
         [
             &self.nothing_ready,
             &self.held,
             &self.making_room,
             &self.attaching,
+            &self.releasing,
         ]
         .map(|ticks| ticks.load(Ordering::Relaxed))
     }

@@ -199,8 +199,15 @@ fn serve<R: Runner>(
             run.wake_caller();
         }
         send_invitations(run, step.invitations);
-        for task in released.drain(..) {
-            runner.release(token, task);
+        if !released.is_empty() {
+            let begins = visit.is_detailed().then(Stamp::now);
+            for task in released.drain(..) {
+                runner.release(token, task);
+            }
+            if let Some(begins) = begins {
+                let took = Stamp::now().ticks_since(begins);
+                Places::add(&run.record().places.releasing, took);
+            }
         }
         if step.makes_room {
             has_released(run);

@@ -210,7 +210,7 @@ impl Profile {
 
     /// Seconds of workers' time in outermost computations, by what became of it.
     fn workers_time<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let mut sums = [0.0; 6]; // total, and what of it is told below
+        let mut sums = [0.0; 7]; // total, and what of it is told below
         self.recording.look(|recorded| {
             let outermost = (recorded.runs.values())
                 // What happened in it before the recording is not known.
@@ -236,6 +236,7 @@ impl Profile {
             "memory limit",
             "moving results",
             "GIL",
+            "releasing results",
         ];
         let dict = PyDict::new(py);
         dict.set_item("total", total)?;

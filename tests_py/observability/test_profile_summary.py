@@ -60,6 +60,7 @@ def test_figures(monkeypatch: pytest.MonkeyPatch):
         "GIL": 0.0,
         "memory limit": 0.0,
         "moving results": 0.0,
+        "releasing results": 0.0,
         "engine": 0.5,
     }
     assert found.worker_shares["tasks"] == 0.9
@@ -115,13 +116,14 @@ def test_text(monkeypatch: pytest.MonkeyPatch):
         "load      100       0  5.00 s  50.0 ms  50.0 ms        -   50 %  90 %      <1 %      89 %    10 %",
         "parse      50       0  5.00 s   100 ms   100 ms        -   50 %  50 %      24 %      26 %    50 %",
         "",
-        "workers' time   seconds  share",
-        "tasks            9.00 s   90 %",
-        "no ready task    500 ms    5 %",
-        "GIL                0 µs    0 %",
-        "memory limit       0 µs    0 %",
-        "moving results     0 µs    0 %",
-        "engine           500 ms    5 %",
+        "workers' time      seconds  share",
+        "tasks               9.00 s   90 %",
+        "no ready task       500 ms    5 %",
+        "GIL                   0 µs    0 %",
+        "memory limit          0 µs    0 %",
+        "moving results        0 µs    0 %",
+        "releasing results     0 µs    0 %",
+        "engine              500 ms    5 %",
     ]
 
 

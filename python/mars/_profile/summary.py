@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["PrefixSummary", "Summary", "summarize"]
 
 #: What workers' time is divided into, in the order of tables.
-PARTS = ("tasks", "no ready task", "GIL", "memory limit", "moving results", "engine")
+PARTS = (
+    "tasks",
+    "no ready task",
+    "GIL",
+    "memory limit",
+    "moving results",
+    "releasing results",
+    "engine",
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class Summary:
         By prefix, the one with the largest share first.
     worker_seconds : dict of str to float
         Workers' time by what it went to: ``"tasks"``, ``"no ready task"``, ``"GIL"`` (waiting for it between tasks),
-        ``"memory limit"``, ``"moving results"`` and ``"engine"``.
+        ``"memory limit"``, ``"moving results"`` (to disk), ``"releasing results"`` and ``"engine"`` (all else).
     worker_shares : dict of str to float
         The same in shares of the whole.
     verdict : str
