@@ -8,8 +8,10 @@ mars.remote : spawn functions and run them later.
 
 from mars._failure import Failure, failure, replay
 from mars._mars import MemoryLimitError, SpillError, __version__
-from mars._versions import show_versions
 from mars._profile.profile import Profile, profile
+from mars._progress import progress
+from mars._report import dump
+from mars._versions import show_versions
 from mars.session import (
     Session,
     execute,
@@ -27,14 +29,16 @@ __all__ = [
     "Session",
     "SpillError",
     "__version__",
+    "dump",
     "execute",
     "failure",
     "fetch",
     "fetch_log",
     "get_default_session",
     "new_session",
+    "profile",
+    "progress",
     "replay",
     "show_versions",
-    "profile",
     "stop_server",
 ]

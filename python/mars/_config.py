@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from typing import Any
 
-__all__ = ["cpu_count", "setting", "temporary_directory"]
+__all__ = ["any_set", "cpu_count", "in_notebook", "setting", "switched_on", "temporary_directory"]
 
 
 def setting(name: str, default: Any = None) -> Any:
@@ -25,8 +26,38 @@ def setting(name: str, default: Any = None) -> Any:
     except ImportError:
         value = _from_environment(name)
         return default if value is None else value
-    value = config.get(f"mars.{name}", None)
+    settings = config.config.get("mars")  # `config.get` is several times as slow
+    if not isinstance(settings, dict):
+        return default
+    value = settings.get(name)
+    if value is None:
+        value = settings.get(name.replace("-", "_"))
     return default if value is None else value
+
+
+def any_set() -> bool:
+    """Whether there may be settings of ours at all: one look in the place of several."""
+    try:
+        from dask import config
+    except ImportError:
+        return any(name.startswith("DASK_MARS__") for name in os.environ)
+    return bool(config.config.get("mars"))
+
+
+def switched_on(name: str) -> bool:
+    """Whether the setting ``mars.<name>``, which is off by default, is on.
+
+    Raises
+    ------
+    TypeError
+        It is neither true nor false.
+    """
+    value = setting(name, False)
+    if isinstance(value, str):  # from the environment, without Dask
+        value = {"true": True, "false": False}.get(value.lower(), value)
+    if not (isinstance(value, int) and value in (0, 1)):
+        raise TypeError(f"the setting mars.{name} has to be true or false, not {value!r}")
+    return bool(value)
 
 
 def temporary_directory() -> Any:
@@ -47,6 +78,15 @@ def _from_environment(name: str) -> Any:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):
         return text
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook; imports nothing to find out."""
+    ipython = sys.modules.get("IPython")
+    if ipython is None:
+        return False
+    get_ipython = getattr(ipython, "get_ipython", None)  # not there yet while it is imported
+    return get_ipython is not None and getattr(get_ipython(), "kernel", None) is not None
 
 
 def cpu_count() -> int:

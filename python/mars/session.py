@@ -15,12 +15,13 @@ import weakref
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
-from mars import _config, _limits, _logs, _mars, _memory
+from mars import _config, _limits, _logs, _mars, _memory, _progress, _watching
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from mars._mars import Memory, Object, Store
+    from mars._progress._shared import Part
     from mars.remote import ExecutableTuple, ExecutionInfo
 
 __all__ = ["Session", "execute", "fetch", "fetch_log", "get_default_session", "new_session", "stop_server"]
@@ -372,7 +373,8 @@ def execute(*objects: Any, session: Session | None = None, wait: bool = True, sh
     wait : bool, default True
         False returns at once, while the work goes on.
     show_progress : bool, optional
-        True shows a bar (needs tqdm). Default: False.
+        True shows a bar for it (needs tqdm), unless `mars.progress` shows it already; False shows none. Default: the
+        setting ``mars.progress``.
 
     Returns
     -------
@@ -404,16 +406,32 @@ def execute(*objects: Any, session: Session | None = None, wait: bool = True, sh
     found = objects_in(wanted)
     where = _session_of(found) if session is None else _check_session(session)
     _check_running(where)
-    if wait and not show_progress:
-        _run(where, found)
-        return wanted
-    if not show_progress:
-        return _begin(where, found, wanted)
-    from mars.remote import _progress
+    part = _watching.begin(settings=_config.any_set(), bars=show_progress is None)
+    if show_progress:
+        bar = _progress.OneExecution()
+        info = _begin(where, found, wanted)
+        return bar.until_done(info) if wait else bar.meanwhile(info)
+    return _execute(where, found, wanted, part, wait=wait)
 
-    bar = _progress.Bar()
-    info = _begin(where, found, wanted)
-    return bar.show_until_done(info) if wait else bar.show_meanwhile(info)
+
+def _execute(session: Session, objects: list[Object], outcome: Any, part: Part | None, *, wait: bool) -> Any:
+    """Run, or begin to; `part` is told how it ends."""
+    try:
+        if wait:
+            _run(session, objects)
+            return outcome
+        info = _begin(session, objects, outcome)
+        if part is not None:
+            info.add_done_callback(part.end_with)
+            part = None
+        return info
+    except BaseException as error:
+        if part is not None:
+            part.failed(error)
+        raise
+    finally:
+        if part is not None:
+            part.end()
 
 
 def _run(session: Session, objects: list[Object]) -> None:

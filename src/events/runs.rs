@@ -27,9 +27,7 @@ pub struct RunRecord {
     /// Its number.
     pub number: RunNumber,
     /// The run in whose task it was made.
-    pub outer: Option<RunNumber>,
-    /// The outermost of these; itself, if it was made in none.
-    pub root: RunNumber,
+    pub outer: Option<Arc<RunRecord>>,
     /// When it was made.
     pub begun: Stamp,
     /// Tasks that have to be run.
@@ -125,12 +123,16 @@ pub struct Standing {
 
 impl RunRecord {
     /// A run that begins now, inside a task of `outer`; `known` of its `tasks` have a result.
-    pub(crate) fn new(outer: Option<&RunRecord>, tasks: usize, known: usize, limit: usize) -> Self {
+    pub(crate) fn new(
+        outer: Option<Arc<RunRecord>>,
+        tasks: usize,
+        known: usize,
+        limit: usize,
+    ) -> Self {
         let number = RunNumber(NEXT.fetch_add(1, Ordering::Relaxed));
         RunRecord {
             number,
-            outer: outer.map(|outer| outer.number),
-            root: outer.map_or(number, |outer| outer.root),
+            outer,
             begun: Stamp::now(),
             total: tasks - known,
             known,
@@ -141,6 +143,18 @@ impl RunRecord {
             last_end: AtomicU64::new(0),
             description: OnceLock::new(),
         }
+    }
+
+    /// Whether it is `run`, or was made inside of it.
+    pub fn is_in(&self, run: RunNumber) -> bool {
+        let mut here = Some(self);
+        while let Some(record) = here {
+            if record.number == run {
+                return true;
+            }
+            here = record.outer.as_deref();
+        }
+        false
     }
 
     /// Says what its tasks are; only the first description counts.
@@ -212,7 +226,7 @@ enum Scope {
     /// Those that begin from now on.
     From(RunNumber),
     /// One, and what is computed inside its tasks.
-    Root(RunNumber),
+    In(RunNumber),
 }
 
 /// Sums over runs that have ended.
@@ -227,7 +241,7 @@ impl Ended {
     fn has(&self, record: &RunRecord) -> bool {
         match self.scope {
             Scope::From(first) => record.number >= first,
-            Scope::Root(root) => record.root == root,
+            Scope::In(run) => record.is_in(run),
         }
     }
 
@@ -257,27 +271,29 @@ pub struct Counts {
 impl Watch {
     /// Counts the runs that begin from now on.
     pub fn from_now_on() -> Self {
-        Self::over(Scope::From(RunNumber(NEXT.load(Ordering::Relaxed))))
+        let next = RunNumber(NEXT.load(Ordering::Relaxed));
+        Self::over(Scope::From(next), &mut RUNS.lock())
     }
 
     /// Counts one run, which may have begun, and those inside its tasks.
     pub fn of(run: &RunRecord) -> Self {
-        let watch = Self::over(Scope::Root(run.root));
-        if run.ended().is_some() {
+        let runs = &mut *RUNS.lock();
+        let watch = Self::over(Scope::In(run.number), runs);
+        // One that goes on is added when it ends.
+        if !runs.live.contains_key(&run.number) {
             watch.0.add(run, run.finished());
         }
         watch
     }
 
-    fn over(scope: Scope) -> Self {
+    fn over(scope: Scope, runs: &mut Runs) -> Self {
         let ended = Arc::new(Ended {
             scope,
             finished: AtomicU64::new(0),
             total: AtomicU64::new(0),
         });
-        let watches = &mut RUNS.lock().watches;
-        watches.retain(|watch| watch.strong_count() > 0);
-        watches.push(Arc::downgrade(&ended));
+        runs.watches.retain(|watch| watch.strong_count() > 0);
+        runs.watches.push(Arc::downgrade(&ended));
         Watch(ended)
     }
 

@@ -65,7 +65,7 @@ impl Object {
     /// wait : bool, default True
     ///     False returns at once, while the work goes on.
     /// show_progress : bool, optional
-    ///     True shows a bar (needs tqdm). Default: False.
+    ///     True shows a bar (needs tqdm), False none. Default: the setting ``mars.progress``.
     ///
     /// Returns
     /// -------

@@ -10,7 +10,7 @@ from typing import Any
 from dask import config
 from dask.callbacks import Callback
 
-from mars import _logs
+from mars import _logs, _watching
 from mars._mars import Memory, execute
 from mars.contrib.dask import _options
 from mars.contrib.dask._callbacks import execute_reporting
@@ -106,10 +106,19 @@ def mars_scheduler(
     if cache is None:
         cache = config.get("cache", None)
     memory = current_memory()
-    if _logs.runs.isEnabledFor(logging.DEBUG):
-        with _logs.Run("computation", keys, limit, memory):
-            return _compute(dsk, keys, limit, bool(rerun_exceptions_locally), callbacks, cache, memory)
-    return _compute(dsk, keys, limit, bool(rerun_exceptions_locally), callbacks, cache, memory)
+    part = _watching.begin(settings=config.config.get("mars"))
+    try:
+        if _logs.runs.isEnabledFor(logging.DEBUG):
+            with _logs.Run("computation", keys, limit, memory):
+                return _compute(dsk, keys, limit, bool(rerun_exceptions_locally), callbacks, cache, memory)
+        return _compute(dsk, keys, limit, bool(rerun_exceptions_locally), callbacks, cache, memory)
+    except BaseException as error:
+        if part is not None:
+            part.failed(error)
+        raise
+    finally:
+        if part is not None:
+            part.end()
 
 
 def _compute(
