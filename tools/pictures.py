@@ -1,11 +1,11 @@
-"""Takes the pictures of the documentation: a notebook in JupyterLab, in a real browser.
+"""Takes the pictures of the documentation, in a real browser: a notebook in JupyterLab, and the timeline of a profile.
 
     python tools/pictures.py [--into docs/pictures] [--theme light|dark] [notebook]
 
 Runs all cells of the notebook (default: examples/diagnostics.ipynb) once for each theme and takes a
 picture of the whole. Needs Chromium, and in the environment of the kernel:
 
-    python -m pip install jupyterlab ipywidgets playwright
+    python -m pip install jupyterlab ipywidgets playwright bokeh 'dask[array]' pandas pyarrow
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Page, TimeoutError, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, TimeoutError, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
@@ -109,22 +109,50 @@ def height(page: Page) -> int:
                              "c => c.offsetTop + c.offsetHeight))"))  # fmt: skip
 
 
+def browser(playwright: Playwright) -> Browser:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    return playwright.chromium.launch(executable_path=chromium, headless=False, args=QUIET)
+
+
+def timeline(into: Path) -> Path:
+    """What `mars.Profile.plot` draws of a computation, with all that its page needs."""
+    import dask.array as da
+    from bokeh.plotting import save
+    from bokeh.resources import INLINE
+
+    import mars
+    from mars.contrib.dask import mars_scheduler
+
+    x = da.random.default_rng(0).random((4_000, 4_000), chunks=(500, 500))
+    with mars.profile() as profile:
+        ((x + x.T) - x.mean(axis=0)).std().compute(scheduler=mars_scheduler, num_workers=2)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        html = Path(name) / "profile.html"
+        save(profile.plot(show=False), str(html), resources=INLINE, title="Profile")
+        chromium = browser(playwright)
+        page = chromium.new_page(viewport={"width": 1030, "height": 260})
+        page.goto(html.as_uri())
+        page.wait_for_timeout(3_000)  # drawn
+        path = into / "timeline.png"
+        page.screenshot(path=path)
+        chromium.close()
+    return path
+
+
 def picture(notebook: Path, theme: str, into: Path) -> Path:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         without_outputs(notebook, folder)
         with jupyterlab(folder, theme) as address, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium") or shutil.which("google-chrome"), headless=False, args=QUIET
-            )
-            page = browser.new_page(viewport={"width": 1200, "height": 3_000})
+            chromium = browser(playwright)
+            page = chromium.new_page(viewport={"width": 1200, "height": 3_000})
             run_all(page, address.format(notebook.name))
             page.keyboard.press("Control+b")  # the side bar
-            page.set_viewport_size({"width": 1000, "height": min(height(page) + 220, 12_000)})
+            page.set_viewport_size({"width": 1000, "height": min(height(page) + 420, 12_000)})
             page.wait_for_timeout(1_000)
             path = into / f"{notebook.stem}-{theme}.png"
             page.screenshot(path=path)
-            browser.close()
+            chromium.close()
     return path
 
 
@@ -135,6 +163,7 @@ def main() -> None:
     parser.add_argument("--theme", choices=sorted(THEMES), action="append")
     options = parser.parse_args()
     options.into.mkdir(parents=True, exist_ok=True)
+    print(timeline(options.into))
     for theme in options.theme or THEMES:
         print(picture(options.notebook, theme, options.into))
 

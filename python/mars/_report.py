@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from mars import _mars
+from mars import _config, _mars
 from mars._limits import format_bytes
 from mars._stacks import Line, Stacks
 
@@ -26,6 +26,11 @@ _NAMES = 3
 _NAME = 60
 
 
+def _output() -> Any:
+    """Where a person reads it who has asked: a notebook shows standard error as a fault."""
+    return sys.stdout if _config.in_notebook() else sys.stderr
+
+
 def dump(file: Any = None) -> None:
     """Print what this process computes at this moment.
 
@@ -36,7 +41,7 @@ def dump(file: Any = None) -> None:
     Parameters
     ----------
     file : optional
-        A stream of text. Default: standard error.
+        A stream of text. Default: standard error; in a notebook, standard output.
 
     Examples
     --------
@@ -44,7 +49,7 @@ def dump(file: Any = None) -> None:
     >>> mars.dump(file=sys.stdout)
     mars: nothing is running
     """
-    stream = sys.stderr if file is None else file
+    stream = _output() if file is None else file
     if stream is None:
         return
     text = f"mars: {report(_mars.computations())}\n"
@@ -106,7 +111,7 @@ class _Group(NamedTuple):
 
     def lines(self, names: dict[int | None, str], complete: bool) -> list[str]:
         first, count = self.tasks[0], len(self.tasks)
-        where = f"on {_thread(first.thread, names)}"
+        where = f"on {_thread(first.thread, names, first.worker)}"
         if count == 1:
             said = [f"    {_short(first.name)} runs for {_seconds(first.seconds)} {where}"]
         else:
@@ -159,9 +164,12 @@ def _computation(computation: Any) -> list[str]:
     return lines
 
 
-def _thread(ident: int, names: dict[int | None, str]) -> str:
+def _thread(ident: int, names: dict[int | None, str], worker: str = "") -> str:
+    """What the program calls a thread, or else the system."""
     name = names.get(ident)
-    return f"thread {ident:#x}" if name is None or name.startswith("Dummy-") else name
+    if name is None or name.startswith("Dummy-"):
+        return worker or f"thread {ident:#x}"
+    return name
 
 
 def _seconds(seconds: float) -> str:

@@ -6,6 +6,7 @@ import linecache
 import os
 import sys
 import threading
+from functools import cache
 from types import FrameType
 from typing import NamedTuple
 
@@ -35,7 +36,18 @@ class Line(NamedTuple):
     def __str__(self) -> str:
         code = linecache.getline(self.file, self.number).strip()
         code = code if len(code) <= _CODE else code[: _CODE - 2] + ".."
-        return f"{self.file}:{self.number} in {self.function}" + (f": {code}" if code else "")
+        return f"{_place(self.file)}:{self.number} in {self.function}" + (f": {code}" if code else "")
+
+
+def _place(file: str) -> str:
+    """A file as a person knows it: of a library without the folder of all of them, of a notebook as a cell."""
+    if os.path.basename(os.path.dirname(file)).startswith("ipykernel_"):
+        return "cell"
+    for folder in _libraries():
+        if file.startswith(folder):
+            return file.removeprefix(folder)
+    home = os.path.expanduser("~") + os.sep
+    return f"~{os.sep}{file.removeprefix(home)}" if file.startswith(home) else file
 
 
 class Stacks:
@@ -113,8 +125,11 @@ def _chosen(lines: list[Line]) -> list[Line]:
     return lines[:_INNERMOST] + (rest or lines[_INNERMOST:])[: _LINES - _INNERMOST]
 
 
+@cache
 def _libraries() -> tuple[str, ...]:
+    """The folders of libraries, those inside of others first."""
     import sysconfig  # which no import of ours needs
 
     paths = sysconfig.get_paths()
-    return tuple({paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    folders = {paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return tuple(sorted(folders, key=len, reverse=True))

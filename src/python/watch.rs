@@ -4,7 +4,7 @@ use super::memory::Memory;
 use super::prefix;
 use super::remote::Execution;
 use super::runner::PythonRunner;
-use crate::events::{self, Doing, RunNumber, Stamp, Watched};
+use crate::events::{self, Doing, Lane, RunNumber, Stamp, Watched};
 use crate::executor::Run;
 use crate::graph::TaskId;
 use pyo3::prelude::*;
@@ -76,6 +76,8 @@ pub(super) struct RunningTask {
     prefix: String,
     /// The number of the thread, as `threading.get_ident` gives it.
     thread: u64,
+    /// What the system calls the thread; empty if it has no name.
+    worker: String,
     /// Since it started.
     seconds: f64,
     /// The names of some of the tasks that wait for it.
@@ -88,10 +90,13 @@ pub(super) struct RunningTask {
 #[pyfunction]
 pub(super) fn computations(py: Python<'_>) -> PyResult<Vec<Py<Computation>>> {
     events::seconds(1); // before anything is looked at: the first call may take a moment
-    let mut doing: HashMap<RunNumber, Vec<(u64, Doing)>> = HashMap::new();
+    let mut doing: HashMap<RunNumber, Vec<(Arc<Lane>, Doing)>> = HashMap::new();
     for lane in events::lanes() {
         for what in lane.doing() {
-            doing.entry(what.run).or_default().push((lane.thread, what));
+            doing
+                .entry(what.run)
+                .or_default()
+                .push((lane.clone(), what));
         }
     }
     let runs = live();
@@ -117,15 +122,15 @@ pub(super) fn live() -> Vec<Arc<Run<PythonRunner>>> {
 fn computation(
     py: Python<'_>,
     run: &Arc<Run<PythonRunner>>,
-    at_work: &[(u64, Doing)],
+    at_work: &[(Arc<Lane>, Doing)],
     now: Stamp,
 ) -> PyResult<Computation> {
     let (record, standing) = (run.record(), run.standing());
     let last = at_work.iter().map(|(_, doing)| doing.since).max();
-    let running = at_work.iter().filter_map(|(thread, doing)| {
+    let running = at_work.iter().filter_map(|(lane, doing)| {
         let task = doing.task?;
         let seconds = now.seconds_since(doing.since);
-        Some(Py::new(py, running_task(py, run, task, *thread, seconds)))
+        Some(Py::new(py, running_task(py, run, task, lane, seconds)))
     });
     Ok(Computation {
         id: record.number.0,
@@ -147,7 +152,7 @@ fn running_task(
     py: Python<'_>,
     run: &Run<PythonRunner>,
     task: TaskId,
-    thread: u64,
+    lane: &Lane,
     seconds: f64,
 ) -> RunningTask {
     let runner = run.runner();
@@ -164,7 +169,8 @@ fn running_task(
             None => prefix::prefix(key.bind(py)),
         },
         key,
-        thread,
+        thread: lane.thread,
+        worker: lane.name.clone(),
         seconds,
         dependents: dependents
             .into_iter()

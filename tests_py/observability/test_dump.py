@@ -16,7 +16,7 @@ from watched import computation, running
 
 import mars
 import mars.remote as mr
-from mars import _report, _stacks
+from mars import _config, _report, _stacks
 from mars.contrib.dask import mars_scheduler
 
 sees_stacks = pytest.mark.skipif(not gil_is_on(), reason="without a GIL other threads cannot be looked at")
@@ -263,3 +263,12 @@ def test_dumping_all_the_time_disturbs_nothing():
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def test_in_a_notebook_it_is_output_of_the_cell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_config, "in_notebook", lambda: True)
+    mars.dump()
+    assert capsys.readouterr() == ("mars: nothing is running\n", "")
+    monkeypatch.setattr(_config, "in_notebook", lambda: False)
+    mars.dump()
+    assert capsys.readouterr() == ("", "mars: nothing is running\n")

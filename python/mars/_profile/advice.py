@@ -218,7 +218,7 @@ def _with_gil(seen: Observed) -> Advice:
     well = f"{percent(1 - seen.held - for_gil)} of task time ran with the GIL released"
     part, rest = max(((p, s) for p, s in seen.parts.items() if p != "tasks"), key=lambda item: item[1], default=("", 0))
     if busy or rest < GIL_BOUND:
-        return Advice("threads", f"Threads serve this well: {well}, and {_busy(seen)}.")
+        return Advice("threads", f"Threads serve this well: {well}, and {_kept_busy(seen, busy)}.")
     return Advice("threads", f"Threads serve this: {well}; what workers lost went mostly to: {part} ({percent(rest)}).")
 
 
@@ -279,6 +279,14 @@ def _busy(seen: Observed, only: str = "") -> str:
     if seen.cores is None:
         return f"{_workers(seen)} ran them"
     return f"{_workers(seen)} kept {only}{tell(seen.cores, 'core')} busy"
+
+
+def _kept_busy(seen: Observed, busy: bool) -> str:
+    """The same, or of the whole process: libraries compute on threads of their own."""
+    load = seen.load
+    if busy or load.mine < BUSY * load.processors:
+        return _busy(seen)
+    return f"with the threads of libraries {load.mine:.1f} of {load.processors} processors were kept busy"
 
 
 def _workers(seen: Observed) -> str:

@@ -25,6 +25,7 @@ _HEAD = (
 )
 #: One style for light and dark notebooks: theirs.
 _LEFT = ' style="text-align:left"'
+_REST = ' style="white-space:nowrap"'
 
 
 def as_text(summary: Summary) -> str:
@@ -52,7 +53,7 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
 
 def _html_row(row: tuple[str, ...], cell: str) -> str:
     first, *rest = map(escape, row)
-    cells = [f"<{cell}{_LEFT}>{first}</{cell}>", *(f"<{cell}>{text}</{cell}>" for text in rest)]
+    cells = [f"<{cell}{_LEFT}>{first}</{cell}>", *(f"<{cell}{_REST}>{text}</{cell}>" for text in rest)]
     return f"<tr>{''.join(cells)}</tr>"
 
 
