@@ -10,6 +10,7 @@
 mod background;
 mod current;
 mod observed;
+mod pace;
 pub mod pool;
 mod promise;
 mod room;

@@ -4,6 +4,7 @@
 //! are ready tasks; it leaves rather than sleep, so that a worker is never held
 //! by a run that has nothing for it. Whoever makes tasks ready invites others.
 
+use super::pace::Pace;
 use super::room::{has_released, make_room, tell_admission, will_release};
 use super::run::{Job, Progress, Run};
 use super::{Later, Options, Ran, Runner, in_task, pool};
@@ -14,13 +15,6 @@ use crate::scheduler::Phase;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
-use std::time::{Duration, Instant};
-
-/// How long a worker keeps the token before it lets other threads have a turn:
-/// CPython's own switch interval.
-const BREATH: Duration = Duration::from_millis(5);
-/// How long a worker stays with one run while other runs wait for a worker.
-const SLICE: Duration = Duration::from_millis(10);
 
 /// Why a thread works for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -580,66 +574,4 @@ pub(super) fn rerun_failed<R: Runner>(run: &Arc<Run<R>>) {
         run.tell_of_room();
     }
     go_on(run);
-}
-
-/// Tells when time has passed without asking the clock after every task.
-struct Pace {
-    /// Tasks until the clock is asked again.
-    countdown: u32,
-    /// Tasks between two looks at the clock.
-    stride: u32,
-    breath: Instant,
-    slice: Instant,
-}
-
-#[derive(Clone, Copy)]
-struct Tick {
-    breathe: bool,
-    slice_over: bool,
-}
-
-impl Pace {
-    const MAX_STRIDE: u32 = 64;
-
-    fn new() -> Self {
-        let now = Instant::now();
-        Pace {
-            countdown: 1,
-            stride: 1,
-            breath: now,
-            slice: now,
-        }
-    }
-
-    /// To be called after each task.
-    #[inline]
-    fn tick(&mut self) -> Tick {
-        self.countdown -= 1;
-        if self.countdown > 0 {
-            return Tick {
-                breathe: false,
-                slice_over: false,
-            };
-        }
-        let now = Instant::now();
-        let since = now - self.breath;
-        // Look less often while many tasks fit into a breath, and at once
-        // more often when a few take longer than that.
-        self.stride = if since < BREATH / 8 {
-            (self.stride * 2).min(Self::MAX_STRIDE)
-        } else if since > BREATH {
-            1
-        } else {
-            self.stride
-        };
-        self.countdown = self.stride;
-        let breathe = since >= BREATH;
-        if breathe {
-            self.breath = now;
-        }
-        Tick {
-            breathe,
-            slice_over: now - self.slice >= SLICE,
-        }
-    }
 }
