@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mars._mars import Memory
 
-__all__ = ["Run", "runs", "sessions", "spills", "tell", "tell_later"]
+__all__ = ["Run", "runs", "sessions", "show_error", "spills", "tell", "tell_later"]
 
 sessions = logging.getLogger("mars.session")
 runs = logging.getLogger("mars.run")
@@ -62,12 +62,12 @@ def _tell_now(logger: logging.Logger, level: int, message: str, *args: Any) -> N
     try:
         logger.log(level, message, *args)
     except Exception:
-        _show_error()
+        show_error()
     finally:
         _telling.reset(token)
 
 
-def _show_error() -> None:
+def show_error() -> None:
     """As `logging` does with handlers that catch their own errors."""
     if logging.raiseExceptions and sys.stderr is not None:
         with contextlib.suppress(Exception):
@@ -111,7 +111,7 @@ class _Later:
                     try:
                         _tell_now(*self._messages.popleft())
                     except BaseException:  # there is nobody here to be interrupted
-                        _show_error()
+                        show_error()
             finally:
                 turn.release()
             # Whoever has added one just before that did not get the turn.

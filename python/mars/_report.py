@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ _THREADS = 4
 #: Names of tasks in one line, and characters of one of them.
 _NAMES = 3
 _NAME = 60
+#: How names of workers begin.
+_WORKER = "mars-worker-"
 
 
 def _output() -> Any:
@@ -43,6 +46,11 @@ def dump(file: Any = None) -> None:
     file : optional
         A stream of text. Default: standard error; in a notebook, standard output.
 
+    Raises
+    ------
+    TypeError
+        `file` is no stream.
+
     Examples
     --------
     >>> import sys, mars
@@ -52,6 +60,8 @@ def dump(file: Any = None) -> None:
     stream = _output() if file is None else file
     if stream is None:
         return
+    if not callable(getattr(stream, "write", None)):
+        raise TypeError(f"file has to be a stream of text, not {stream!r}")
     text = f"mars: {report(_mars.computations())}\n"
     encoding = getattr(stream, "encoding", None) or "utf-8"
     text = text.encode(encoding, "replace").decode(encoding)
@@ -135,8 +145,10 @@ def _grouped(computations: list[Any], stacks: Stacks) -> dict[int, list[_Group]]
     """By computation; tasks that run the longest come first."""
     running = [(task, computation.id) for computation in computations for task in computation.running]
     found: dict[int, dict[Any, _Group]] = {computation.id: {} for computation in computations}
+    together = Counter(task.thread for task, _ in running)
     for task, number in sorted(running, key=lambda pair: pair[0].seconds):  # on each thread the innermost first
-        stack, waits = stacks.of_task(task.thread)
+        of_caller = not task.worker.startswith(_WORKER)
+        stack, waits = stacks.of_task(task.thread, together[task.thread], of_caller)
         group = found[number].setdefault((task.prefix, tuple(stack), waits), _Group([], stack, waits))
         group.tasks.insert(0, task)
     return {

@@ -67,11 +67,24 @@ class Stacks:
         self._parts = {ident: _parts(frame) for ident, frame in frames.items()}
         self._taken: dict[int, int] = {}
 
-    def of_task(self, thread: int) -> tuple[list[Line], bool]:
-        """Where the innermost task of a thread is, the next one at the next call; and if it waits for a computation."""
-        parts = self._parts.get(thread, [])
+    def of_task(self, thread: int, tasks: int, of_caller: bool) -> tuple[list[Line], bool]:
+        """Where the innermost task of a thread is, the next one at the next call; and if it waits for a computation.
+
+        A thread without Python code at its end waits, or is in a task that has none. It is cut once for each task that
+        waits for another one on it, once for a computation elsewhere, and, if it is `of_caller`, once where that waits.
+
+        Parameters
+        ----------
+        thread : int
+            Which one.
+        tasks : int
+            How many run on it, one inside of the other.
+        of_caller : bool
+            Whether it is no worker, but the thread of somebody who waits for the outermost of them.
+        """
+        parts = self._parts.get(thread, [[]])
         at = self._taken.get(thread, 0)
-        waits = at == 0 and len(parts) > 1 and not parts[0]
+        waits = at == 0 and not parts[0] and len(parts) - 1 >= tasks + of_caller
         at += waits
         self._taken[thread] = at + 1
         return (_chosen(parts[at]) if at < len(parts) else []), waits

@@ -70,8 +70,7 @@ pub(super) fn thread_cpu() -> Option<u64> {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod counter {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
     use std::time::{Duration, Instant};
 
     static TRUSTED: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -110,13 +109,26 @@ mod counter {
     /// Measured once, over a moment: what has passed since the process began may
     /// include a time when the machine slept, which the two clocks see differently.
     pub(super) fn second_per_tick() -> f64 {
-        static MEASURED: OnceLock<f64> = OnceLock::new();
-        *MEASURED.get_or_init(|| {
-            let (ticks, time) = both();
-            std::thread::sleep(Duration::from_millis(10));
-            let (later_ticks, later_time) = both();
-            (later_time - time).as_secs_f64() / (later_ticks - ticks) as f64
-        })
+        // No OnceLock: a child that is forked meanwhile would wait for its parent's thread.
+        static MEASURED: AtomicU64 = AtomicU64::new(0);
+        match MEASURED.load(Ordering::Relaxed) {
+            0 => measure(&MEASURED),
+            known => f64::from_bits(known),
+        }
+    }
+
+    /// Whoever comes first decides for all, so that times can be compared.
+    #[cold]
+    fn measure(into: &AtomicU64) -> f64 {
+        let (ticks, time) = both();
+        std::thread::sleep(Duration::from_millis(10));
+        let (later_ticks, later_time) = both();
+        let measured = (later_time - time).as_secs_f64() / (later_ticks - ticks) as f64;
+        let (new, now) = (measured.to_bits(), Ordering::Relaxed);
+        match into.compare_exchange(0, new, now, now) {
+            Ok(_) => measured,
+            Err(known) => f64::from_bits(known),
+        }
     }
 
     /// Both clocks at the same moment: the best of some tries.

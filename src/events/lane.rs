@@ -182,6 +182,8 @@ impl Lane {
     #[inline]
     fn write(&self, event: &Event) {
         let head = self.head.load(Ordering::Relaxed);
+        // Who reads something of what follows sees `head` as well: see `latest`.
+        std::sync::atomic::fence(Ordering::Release);
         let slot = &self.slots[head as usize % CAPACITY].0;
         for (place, word) in slot.iter().zip(event::encode(event)) {
             place.store(word, Ordering::Relaxed);
@@ -304,8 +306,11 @@ impl Visit<'_> {
     pub(crate) fn note(&mut self, kind: Kind, start: Stamp) -> u64 {
         let end = Stamp::now();
         self.now = end;
-        self.detailed = recording::is_on();
+        let was_detailed = std::mem::replace(&mut self.detailed, recording::is_on());
         if self.detailed {
+            if !was_detailed {
+                self.cpu = Cpu::new(true); // what was asked for last is long ago
+            }
             self.record(
                 Ended {
                     kind,

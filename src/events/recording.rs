@@ -4,7 +4,7 @@ use super::clock::{self, Stamp};
 use super::event::{Event, Kind, RunNumber};
 use super::lane::{self, Lane};
 use super::runs::{self, RunRecord};
-use crate::fork::PerProcess;
+use crate::fork::{self, PerProcess};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +56,8 @@ fn take_from_all() {
 pub struct Recording(Arc<Inner>);
 
 struct Inner {
+    /// The process that it belongs to: in a child its lock may be one that nobody lets go of.
+    generation: u32,
     begun: Stamp,
     most: usize,
     state: Mutex<Recorded>,
@@ -183,12 +185,14 @@ impl Recorded {
         let least = median.ticks() + 1;
         let before = self.events.len();
         let mut room = before / 2; // where most are equally long, some of these stay
+        let mut dropped = 0;
         self.events.retain(|event| {
             let stays = event.ticks() >= least || (event.ticks() + 1 == least && room > 0);
             room -= usize::from(stays && room > 0);
+            dropped += u64::from(!stays && event.kind.is_task());
             stays
         });
-        self.dropped += (before - self.events.len()) as u64;
+        self.dropped += dropped;
         self.dropped_below = least;
     }
 }
@@ -215,6 +219,7 @@ impl Recording {
         clock::seconds(1); // may have to be measured
         let begun = Stamp::now();
         let inner = Arc::new(Inner {
+            generation: fork::generation(),
             begun,
             most,
             state: Mutex::new(Recorded {
@@ -241,6 +246,9 @@ impl Recording {
 
     /// Ends. Doing so again changes nothing.
     pub fn stop(&self) {
+        if !self.is_here() {
+            return;
+        }
         take_from_all();
         let mut recordings = RECORDINGS.lock();
         recordings.retain(|other| !Arc::ptr_eq(other, &self.0));
@@ -265,8 +273,20 @@ impl Recording {
         self.0.begun
     }
 
-    /// Looks at what was recorded so far.
+    /// Whether this is the process that it belongs to.
+    fn is_here(&self) -> bool {
+        self.0.generation == fork::generation()
+    }
+
+    /// Looks at what was recorded so far: in a forked child, nothing.
     pub fn look<T>(&self, look: impl FnOnce(&Recorded) -> T) -> T {
+        if !self.is_here() {
+            return look(&Recorded {
+                begun: self.0.begun,
+                ended: Some(self.0.begun),
+                ..Recorded::default()
+            });
+        }
         let goes_on = self.0.lock().ended.is_none();
         if goes_on {
             take_from_all();

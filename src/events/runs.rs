@@ -121,6 +121,17 @@ pub struct Standing {
     pub holds: bool,
 }
 
+/// A task that begins a run and is gone before that has ended makes a chain of records, which
+/// may be long: they are let go of one after the other, and not one inside the other.
+impl Drop for RunRecord {
+    fn drop(&mut self) {
+        let mut next = self.outer.take();
+        while let Some(mut record) = next.and_then(Arc::into_inner) {
+            next = record.outer.take();
+        }
+    }
+}
+
 impl RunRecord {
     /// A run that begins now, inside a task of `outer`; `known` of its `tasks` have a result.
     pub(crate) fn new(
@@ -299,6 +310,20 @@ impl Watch {
 
     /// How far they are.
     pub fn counts(&self) -> Counts {
+        /// A run that goes away between the two looks is looked for again where it is then
+        /// counted; a thread that is about to say that it has ended may be off its core.
+        const TRIES: u32 = 100;
+        for _ in 0..TRIES {
+            if let (counts, true) = self.look() {
+                return counts;
+            }
+            std::thread::yield_now();
+        }
+        self.look().0
+    }
+
+    /// What is to be seen at this moment, and whether that is all.
+    fn look(&self) -> (Counts, bool) {
         let (mut counts, live) = {
             let runs = RUNS.lock();
             let counts = Counts {
@@ -308,7 +333,12 @@ impl Watch {
             };
             (counts, runs.live.values().cloned().collect::<Vec<_>>())
         };
-        for run in live.iter().filter_map(Weak::upgrade) {
+        let mut is_all = true;
+        for run in &live {
+            let Some(run) = run.upgrade() else {
+                is_all = false;
+                continue;
+            };
             let record = run.record();
             if self.0.has(record) {
                 counts.finished += run.standing().finished as u64;
@@ -316,6 +346,6 @@ impl Watch {
                 counts.live += 1;
             }
         }
-        counts
+        (counts, is_all)
     }
 }

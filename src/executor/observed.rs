@@ -83,9 +83,12 @@ impl<R: Runner> Run<R> {
                 match job {
                     Job::Task(task) => {
                         observer.starting(task)?;
-                        if let Some(gate) = &mut self.lock().gate {
+                        let progress = &mut *self.lock();
+                        let before = progress.emptiness();
+                        if let Some(gate) = &mut progress.gate {
                             gate.cleared.push_back(task);
                         }
+                        progress.tell_places_if_changed(self.record(), before);
                     }
                     Job::MakeRoom(make) => self.make_room(observer, make)?,
                 }

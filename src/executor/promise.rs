@@ -94,6 +94,7 @@ impl<R: Runner> Promise<R> {
         if let Some(run) = self.run.upgrade() {
             {
                 let progress = &mut *run.lock();
+                progress.tell_places(run.record());
                 if let Some(admission) = &mut progress.admission {
                     admission.ended(self.task);
                 }

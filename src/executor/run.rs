@@ -117,6 +117,17 @@ pub(super) struct Progress<E> {
     places_told: Stamp,
 }
 
+/// Why places for workers are empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Empty {
+    /// No task is ready.
+    NothingReady,
+    /// Ready tasks wait for the memory limit.
+    Held,
+    /// They are not going to be: somebody is on the way.
+    Invited,
+}
+
 /// What a thread has to do for a run.
 pub(super) enum Job<E> {
     /// Run this task, which has been started.
@@ -166,20 +177,42 @@ impl<E> Progress<E> {
         }
     }
 
+    /// Why places are empty.
+    #[inline]
+    pub(super) fn emptiness(&self) -> Empty {
+        match &self.admission {
+            Some(admission) if admission.holds() => Empty::Held,
+            _ if self.startable() == 0 => Empty::NothingReady,
+            _ => Empty::Invited,
+        }
+    }
+
     /// Tells what became of the places that are not taken, before that changes.
     pub(super) fn tell_places(&mut self, record: &RunRecord) {
+        self.tell_places_as(record, self.emptiness());
+    }
+
+    /// The same after what makes tasks ready, or room: `before` is why places were empty. What
+    /// this thread takes itself is not ready for others.
+    #[inline]
+    pub(super) fn tell_places_if_changed(&mut self, record: &RunRecord, before: Empty) {
+        if before != Empty::Invited && self.active < record.limit && self.emptiness() != before {
+            self.tell_places_as(record, before);
+        }
+    }
+
+    fn tell_places_as(&mut self, record: &RunRecord, why: Empty) {
         let now = Stamp::now();
         let ticks = now.ticks_since(std::mem::replace(&mut self.places_told, now));
         let empty = record.limit.saturating_sub(self.active) as u64;
         if empty == 0 || self.scheduler.phase() == Phase::Stopped {
             return;
         }
-        let holds = (self.admission.as_ref()).is_some_and(|admission| admission.holds());
-        if holds {
-            Places::add(&record.places.held, empty * ticks);
-        } else if self.startable() == 0 {
-            Places::add(&record.places.nothing_ready, empty * ticks);
-        } // else somebody is on the way
+        match why {
+            Empty::Held => Places::add(&record.places.held, empty * ticks),
+            Empty::NothingReady => Places::add(&record.places.nothing_ready, empty * ticks),
+            Empty::Invited => {}
+        }
     }
 
     /// How many of the tasks that had to be run have been.
@@ -659,8 +692,13 @@ impl<R: Runner> Waits for Wakes<R> {
         if run.generation != fork::generation() {
             return;
         }
-        if let Some(admission) = &mut run.lock().admission {
-            admission.look_again();
+        {
+            let progress = &mut *run.lock();
+            let before = progress.emptiness();
+            if let Some(admission) = &mut progress.admission {
+                admission.look_again();
+            }
+            progress.tell_places_if_changed(&run.record, before);
         }
         worker::invite(&run);
         run.wake_caller();

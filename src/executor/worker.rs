@@ -341,6 +341,7 @@ fn step<R: Runner>(
     let mut wake_caller = false;
     let mut unwanted = None;
     let mut handed_over = false;
+    let emptiness = progress.emptiness();
     let came = tell_admission(progress, came);
     match came {
         Came::Done(done) | Came::OutOfMemory(done) => {
@@ -373,6 +374,7 @@ fn step<R: Runner>(
     } else {
         (progress.start()).map_or(Next::Leave(Why::Idle), Next::Job)
     };
+    progress.tell_places_if_changed(run.record(), emptiness);
     let mut invitations = 0;
     if !makes_room {
         wake_caller |= call_caller(progress, options);
@@ -436,8 +438,11 @@ pub(super) fn settle_promised<R: Runner>(
             did_not_run: false,
             result,
         };
+        let emptiness = progress.emptiness();
         let taken = take(run, progress, done, &mut released);
+        progress.tell_places_if_changed(run.record(), emptiness);
         if matches!(taken, Taken::ForRerun) {
+            progress.tell_places(run.record());
             progress.active += 1; // the caller's place, while it runs the task
         }
         taken
@@ -561,6 +566,7 @@ pub(super) fn rerun_failed<R: Runner>(run: &Arc<Run<R>>) {
         let mut released = Vec::new();
         let unwanted = {
             let progress = &mut *run.lock();
+            progress.tell_places(run.record());
             progress.active -= 1;
             match result {
                 Ok(Ran::Promised) => None,

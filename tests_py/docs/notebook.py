@@ -28,10 +28,6 @@ def executed(path: Path) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         options = {"timeout": 30, "record_timing": False, "coalesce_streams": True}
         NotebookClient(notebook, resources={"metadata": {"path": folder}}, **options).execute()
-    for cell in notebook.cells:
-        # A widget lives with its kernel; what is left of it shows how it began.
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", ())]
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -40,9 +36,17 @@ def executed(path: Path) -> Any:
     return notebook
 
 
+def without_widgets(notebook: Any) -> Any:
+    """A widget lives with its kernel; what is left of it shows how it began."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", ())]
+    return notebook
+
+
 if __name__ == "__main__":
     where = Path(sys.argv[-1])
-    text = nbformat.writes(executed(where)) + "\n"
+    text = nbformat.writes(without_widgets(executed(where))) + "\n"
     if "--write" in sys.argv:
         where.write_text(text, encoding="utf-8")
     else:

@@ -207,10 +207,46 @@ def test_a_task_that_waits_for_others_is_told_as_waiting():
     stacks = _stacks.Stacks()
     outer, inner, caller = (_stacks.Line("work.py", number, "f") for number in range(3))
     stacks._parts = {1: [[], [outer], [caller]], 2: [[inner], [outer], [caller]]}
-    assert stacks.of_task(1) == ([outer], True)  # what it waits for runs elsewhere
-    assert [stacks.of_task(2), stacks.of_task(2)] == [([inner], False), ([outer], False)]
+    assert stacks.of_task(1, 1, True) == ([outer], True)  # what it waits for runs elsewhere
+    assert [stacks.of_task(2, 2, True), stacks.of_task(2, 2, True)] == [([inner], False), ([outer], False)]
     assert stacks.waiting() == {1: [caller], 2: [caller]}
-    assert stacks.of_task(3) == ([], False)
+    assert stacks.of_task(3, 1, True) == ([], False)
+
+
+def test_a_task_without_python_code_does_not_wait_for_others():
+    stacks = _stacks.Stacks()
+    outer, caller = (_stacks.Line("work.py", number, "f") for number in range(2))
+    stacks._parts = {1: [[], [caller]], 2: [[], [outer]], 3: [[], [outer]], 4: [[], [outer], [caller]]}
+    assert stacks.of_task(1, 1, True) == ([], False)  # a caller that helps
+    assert [stacks.of_task(2, 2, False), stacks.of_task(2, 2, False)] == [([], False), ([outer], False)]
+    assert stacks.of_task(3, 1, False) == ([outer], True)
+    assert [stacks.of_task(4, 2, True), stacks.of_task(4, 2, True)] == [([], False), ([outer], False)]
+    assert stacks.waiting() == {1: [caller], 4: [caller]}
+
+
+@sees_stacks
+def test_a_task_without_python_code_inside_of_another_is_told():
+    lock = threading.Lock()
+    lock.acquire()
+
+    def outer() -> bool:
+        return mars_scheduler({"native": (lock.acquire,)}, "native", num_workers=1)
+
+    thread = threading.Thread(target=mars_scheduler, args=({"outer": (outer,)}, "outer"))
+    thread.start()
+    assert eventually(lambda: "'native' runs" in dumped())
+    text = dumped()
+    lock.release()
+    thread.join()
+    first, second = text.split("inside of a task")
+    assert "outer: return mars_scheduler" in first
+    assert "no Python code" in second
+    assert "waits for a computation" not in second
+
+
+def test_what_is_no_stream_is_refused():
+    with pytest.raises(TypeError, match="file has to be a stream of text, not 'x'"):
+        mars.dump("x")
 
 
 def json_path() -> str:

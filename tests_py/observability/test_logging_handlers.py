@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -86,6 +87,19 @@ def test_a_handler_that_raises_is_not_shown_if_that_is_switched_off(
     everything()
     assert quiet()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_handler_that_raises_where_a_function_is_called_again(
+    logger: logging.Logger, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, shown: bool
+):
+    monkeypatch.setattr(logging, "raiseExceptions", shown)
+    logger.addHandler(Handler(lambda record: divide(0)))
+    calls = itertools.count()
+    with mars.new_session(n_workers=1, retry_delay=0.0):
+        assert mr.spawn(lambda: 1 // next(calls), retry_when_fail=True).execute().fetch() == 1
+    assert quiet()
+    assert ("mars: a handler or filter of a logger has raised\n" in capfd.readouterr().err) is shown
 
 
 def test_a_filter_that_raises_does_no_harm(logger: logging.Logger, capfd: pytest.CaptureFixture[str]):

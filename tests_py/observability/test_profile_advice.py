@@ -204,7 +204,7 @@ def test_one_worker_that_holds_it():
 def test_one_worker_that_releases_it():
     assert answer(GOOD, workers=1, cpu=1.0, cores=1.0, held=0.05, held_by_some=0.05) == (
         "more threads",
-        "There was one worker; more threads would help: tasks ran with the GIL released 95 % of their time.",
+        "There was one worker; more threads would help: tasks held the GIL only 5 % of their time.",
     )
 
 
@@ -225,6 +225,19 @@ def test_what_workers_lost_is_named():
     verdict, sentence = answer(GOOD, parts=parts, cores=1.05)
     assert verdict == "threads"
     assert sentence.endswith("what workers lost went mostly to: no ready task (45 %).")
+
+
+def test_what_the_memory_limit_took_is_taken_together():
+    parts = {"tasks": 0.54, "memory limit": 0.16, "moving results": 0.12, "engine": 0.18}
+    _, sentence = answer(GOOD, parts=parts, cores=1.05)
+    assert sentence.endswith("what workers lost went mostly to: memory limit (28 %).")
+
+
+def test_tasks_that_slept_did_not_run():
+    _, sentence = answer(GOOD, cpu=0.6, cores=1.2)
+    assert sentence.startswith(
+        "Threads serve this: 56 % of task time ran with the GIL released and 37 % waited for something else, and"
+    )
 
 
 def test_cpu_time_is_not_known():

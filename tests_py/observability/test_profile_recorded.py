@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -34,6 +35,15 @@ def test_every_task_is_counted():
     for row in summary.prefixes:
         assert 0 <= row.longest <= row.seconds
         assert row.mean == pytest.approx(row.seconds / row.tasks)
+
+
+def test_a_pause_before_a_function_is_called_again_has_no_ready_task():
+    calls = itertools.count()
+    with mars.new_session(n_workers=2, retry_delay=0.1), mars.profile() as profile:
+        assert mr.spawn(lambda: 1 // next(calls), retry_when_fail=True).execute().fetch() == 1
+    seconds = profile.summary().worker_seconds
+    assert seconds["no ready task"] >= 0.2  # both workers had none
+    assert set(profile.to_pandas()["outcome"]) == {"promised", "finished"}
 
 
 def test_what_is_outside_of_the_block_is_not_recorded():

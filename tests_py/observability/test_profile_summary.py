@@ -109,8 +109,8 @@ def test_results_and_failures(monkeypatch: pytest.MonkeyPatch):
 def test_text(monkeypatch: pytest.MonkeyPatch):
     assert str(profile_of(monkeypatch, two_workers()).summary()).splitlines() == [
         "150 tasks in 5.00 s, 30 a second; 2 workers, 1.4 cores used",
-        "Threads serve this well: 78 % of task time ran with the GIL released, and 2 workers kept 1.4 cores",
-        "busy.",
+        "Threads serve this well: 58 % of task time ran with the GIL released and 20 % waited for something",
+        "else, and 2 workers kept 1.4 cores busy.",
         "",
         "prefix  tasks  failed   total     mean  longest  results  share   CPU  GIL held  released  waited",
         "load      100       0  5.00 s  50.0 ms  50.0 ms        -   50 %  90 %      <1 %      89 %    10 %",

@@ -19,7 +19,7 @@ from watched import Terminal
 import mars
 import mars.remote as mr
 from mars._progress import _shared
-from mars._progress._bar import any_open
+from mars._progress._bar import Bar, any_open
 from mars.contrib.dask import mars_scheduler
 
 pytest.importorskip("tqdm")
@@ -623,6 +623,19 @@ def test_exit_while_bars_are_open():
     done = run(source)
     assert done.returncode == 3
     assert {line.split(":")[0] for line in done.stderr.splitlines()} == {"one"}
+
+
+def test_a_bar_ends_although_an_interrupt_keeps_its_owner_from_ending_it(monkeypatch: pytest.MonkeyPatch):
+    """That the thread is gone is looked at by `no_bar_left`."""
+
+    def interrupt(bar: Bar, *, wait: bool = True) -> None:
+        raise KeyboardInterrupt
+
+    file = io.StringIO()
+    monkeypatch.setattr(Bar, "end", interrupt)
+    with pytest.raises(KeyboardInterrupt), mars.progress("left", file=file):
+        mr.spawn(inc, args=(1,)).execute()
+    assert eventually(lambda: file.getvalue().startswith("left: 100%, 1 of 1 tasks"))
 
 
 def test_importing_does_not_import_tqdm():

@@ -161,7 +161,7 @@ def _answer(seen: Observed) -> Advice:
 def _without_work(seen: Observed) -> Advice | None:
     """Where it is not tasks that workers spend their time on."""
     part = seen.parts.get
-    memory = part("memory limit", 0.0) + part("moving results", 0.0)
+    memory = _for_memory(seen)
     idle = part("no ready task", 0.0)
     if memory >= FOR_MEMORY and memory >= idle:
         return Advice(
@@ -179,6 +179,11 @@ def _without_work(seen: Observed) -> Advice | None:
     if between >= MOSTLY and seen.mean < WORTH_SENDING:
         return _larger_tasks(seen, f"{percent(between)} of workers' time was spent between tasks")
     return None
+
+
+def _for_memory(seen: Observed) -> float:
+    """Share of workers' time that would not be lost without a limit."""
+    return seen.parts.get("memory limit", 0.0) + seen.parts.get("moving results", 0.0)
 
 
 def _without_gil(seen: Observed) -> Advice:
@@ -215,10 +220,17 @@ def _with_gil(seen: Observed) -> Advice:
             f"Threads serve this: {_busy(seen)}; {percent(lost)} of workers' time was lost waiting for the GIL, "
             "little beside what copying data between processes costs.",
         )
-    well = f"{percent(1 - seen.held - for_gil)} of task time ran with the GIL released"
-    part, rest = max(((p, s) for p, s in seen.parts.items() if p != "tasks"), key=lambda item: item[1], default=("", 0))
+    # Waiting for something else is no running; a little of it is within what an estimate is off.
+    slept = other if other >= GIL_FELT else 0.0
+    well = f"{percent(1 - seen.held - for_gil - slept)} of task time ran with the GIL released"
+    if slept:
+        well += f" and {percent(slept)} waited for something else"
+    lost_to = {part: s for part, s in seen.parts.items() if part not in ("tasks", "moving results")}
+    lost_to["memory limit"] = _for_memory(seen)
+    part, rest = max(lost_to.items(), key=lambda item: item[1])
     if busy or rest < GIL_BOUND:
-        return Advice("threads", f"Threads serve this well: {well}, and {_kept_busy(seen, busy)}.")
+        how = "" if other >= GIL_BOUND and not busy else " well"
+        return Advice("threads", f"Threads serve this{how}: {well}, and {_kept_busy(seen, busy)}.")
     return Advice("threads", f"Threads serve this: {well}; what workers lost went mostly to: {part} ({percent(rest)}).")
 
 
@@ -229,7 +241,7 @@ def _with_one(seen: Observed) -> Advice:
         return _waiting(seen, other)
     if seen.load.processors == 1:
         return Advice("threads", f"One processor: threads; {_busy(seen)}.")
-    released = f"tasks ran with the GIL released {percent(1 - seen.held)} of their time"
+    released = f"tasks held the GIL only {percent(seen.held)} of their time"
     if seen.held < MOSTLY:
         return Advice("more threads", f"There was one worker; more threads would help: {released}.")
     if seen.mean < WORTH_SENDING:

@@ -180,7 +180,9 @@ class Profile:
             With the columns ``key``, ``prefix``, ``computation`` (1, 2, 3, ... in the order in which computations
             began in this process), ``worker`` (the name of the thread), ``queued`` (when the task was ready),
             ``start`` and ``end`` (seconds since the profile began), ``duration`` and ``cpu`` (seconds; the latter
-            NaN where it is not known), ``bytes`` (of the result; missing where it is not known) and ``outcome``.
+            NaN where it is not known), ``bytes`` (of the result; missing where it is not known) and ``outcome``:
+            ``"finished"``, ``"failed"``, ``"promised"`` where the result comes later, from another computation or
+            from calling a function that failed again, or ``"again"`` where it came to nothing and is run once more.
             Its ``attrs`` have ``began``, a time as of `time.time`, and ``dropped``, the number of short tasks that
             are in no row.
 

@@ -22,6 +22,7 @@ from mars._progress._meter import Meter, View
 from mars._progress._screens import Screen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
 __all__ = ["Bar", "any_open", "ending", "newest"]
@@ -62,6 +63,9 @@ class Bar:
         Only what computations of higher numbers run is named. Default: those that begin from now on.
     clock
         What tells the seconds.
+    wanted : optional
+        Asked with the bar at each look whether anybody has it open. A KeyboardInterrupt may keep who has not from
+        calling `end`.
     """
 
     def __init__(
@@ -72,10 +76,12 @@ class Bar:
         *,
         after: int | None = None,
         clock: Any = time.monotonic,
+        wanted: Callable[[Bar], bool] | None = None,
     ) -> None:
         self._watch, self._screen, self._minimum, self._clock = watch, screen, minimum, clock
         self._meter = Meter(clock())
         self._after = newest() if after is None else after
+        self._wanted = wanted
         self._wrong: str | None = None
         self._active = 0
         #: Those at the end.
@@ -168,6 +174,8 @@ class Bar:
         screen = self._screen
         assert screen is not None
         while not self._ended.wait(screen.interval):
+            if self._wanted is not None and not self._wanted(self):
+                break
             self.look()
         self._close()
 

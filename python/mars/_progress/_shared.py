@@ -13,6 +13,7 @@ from mars._progress._bar import Bar, any_open, ending
 from mars._progress._screens import check_tqdm, screen_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from mars.remote._execution import ExecutionInfo
@@ -30,16 +31,16 @@ class Options(NamedTuple):
     file: Any = None
     minimum: float = 0.0
 
-    def bar(self, watch: Any, after: int | None = None) -> Bar:
+    def bar(self, watch: Any, after: int | None = None, wanted: Callable[[Bar], bool] | None = None) -> Bar:
         """A bar that shows what `watch` counts."""
-        return Bar(watch, screen_for(self.file, self.desc, self.leave), self.minimum, after=after)
+        return Bar(watch, screen_for(self.file, self.desc, self.leave), self.minimum, after=after, wanted=wanted)
 
 
 class _Shared:
     """A bar over all computations of the process, with those who have asked for it."""
 
     def __init__(self, options: Options) -> None:
-        self.bar = options.bar(_mars.Watch())
+        self.bar = options.bar(_mars.Watch(), wanted=_is_open)
         self.file = options.file  # which keeps its identity as long as it is here
         self.users = 0
 
@@ -59,6 +60,11 @@ class _State:
 
 
 state = _State()
+
+
+def _is_open(bar: Bar) -> bool:
+    """Whether somebody shares it."""
+    return any(shared.bar is bar for shared in state.bars.copy().values())
 
 
 def _renew() -> None:

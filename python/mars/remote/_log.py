@@ -17,6 +17,7 @@ from io import StringIO
 from typing import Any
 
 from mars import _mars
+from mars._logs import show_error
 from mars.remote._tuple import ExecutableTuple
 
 __all__ = ["Log", "begin_capture", "cover", "end_capture", "fetch_log", "report_retry", "uncover"]
@@ -237,6 +238,8 @@ def report_retry(failed: Any, error: BaseException, which: tuple[int, int, float
     `which` are the number of the attempt, of how many, and the seconds until then.
     """
     attempt, allowed, pause = which
-    _logger.warning(
-        "%r failed; attempt %d of %d to run it again follows in %.3g s", failed, attempt, allowed, pause, exc_info=error
-    )
+    message = "%r failed; attempt %d of %d to run it again follows in %.3g s"
+    try:
+        _logger.warning(message, failed, attempt, allowed, pause, exc_info=error)
+    except Exception:
+        show_error()
