@@ -125,7 +125,7 @@ fn of_nested_runs_inside_the_task_that_made_them() {
         recording.look(|recorded| {
             let around = tasks_of(recorded, outer.number)[0];
             let nested = (recorded.runs.values())
-                .find(|r| r.outer.as_ref().is_some_and(|r| r.number == outer.number))
+                .find(|r| r.outer == Some(outer.number))
                 .unwrap();
             assert!(nested.is_in(outer.number) && !outer.is_in(nested.number));
             let events = tasks_of(recorded, nested.number);

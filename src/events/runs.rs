@@ -27,7 +27,10 @@ pub struct RunRecord {
     /// Its number.
     pub number: RunNumber,
     /// The run in whose task it was made.
-    pub outer: Option<Arc<RunRecord>>,
+    pub outer: Option<RunNumber>,
+    /// The same, as long as anybody has it: a task that begins a run and is gone before that
+    /// has ended would otherwise make a chain of records, without end.
+    around: Weak<RunRecord>,
     /// When it was made.
     pub begun: Stamp,
     /// Tasks that have to be run.
@@ -121,21 +124,10 @@ pub struct Standing {
     pub holds: bool,
 }
 
-/// A task that begins a run and is gone before that has ended makes a chain of records, which
-/// may be long: they are let go of one after the other, and not one inside the other.
-impl Drop for RunRecord {
-    fn drop(&mut self) {
-        let mut next = self.outer.take();
-        while let Some(mut record) = next.and_then(Arc::into_inner) {
-            next = record.outer.take();
-        }
-    }
-}
-
 impl RunRecord {
     /// A run that begins now, inside a task of `outer`; `known` of its `tasks` have a result.
     pub(crate) fn new(
-        outer: Option<Arc<RunRecord>>,
+        outer: Option<&Arc<RunRecord>>,
         tasks: usize,
         known: usize,
         limit: usize,
@@ -143,7 +135,8 @@ impl RunRecord {
         let number = RunNumber(NEXT.fetch_add(1, Ordering::Relaxed));
         RunRecord {
             number,
-            outer,
+            outer: outer.map(|outer| outer.number),
+            around: outer.map_or_else(Weak::new, Arc::downgrade),
             begun: Stamp::now(),
             total: tasks - known,
             known,
@@ -158,12 +151,15 @@ impl RunRecord {
 
     /// Whether it is `run`, or was made inside of it.
     pub fn is_in(&self, run: RunNumber) -> bool {
-        let mut here = Some(self);
-        while let Some(record) = here {
-            if record.number == run {
+        if self.number == run || self.outer == Some(run) {
+            return true;
+        }
+        let mut around = self.around.upgrade();
+        while let Some(record) = around {
+            if record.outer == Some(run) {
                 return true;
             }
-            here = record.outer.as_deref();
+            around = record.around.upgrade();
         }
         false
     }

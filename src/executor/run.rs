@@ -253,7 +253,7 @@ impl<R: Runner> Run<R> {
     ) -> Arc<Self> {
         let (tasks, unfinished) = (scheduler.graph().len(), scheduler.unfinished());
         let outer = current::current().and_then(|outer| outer.upgrade());
-        let outer = outer.as_ref().map(|outer| outer.record().clone());
+        let outer = outer.as_ref().map(|outer| outer.record());
         let record = Arc::new(RunRecord::new(
             outer,
             tasks,

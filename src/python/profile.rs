@@ -191,7 +191,7 @@ impl Profile {
                     let end = recorded.end_of(run).unwrap_or_else(Stamp::now);
                     let finished = live.get(&run.number).copied();
                     let finished = finished.unwrap_or_else(|| run.finished());
-                    let outer = run.outer.as_ref().map(|outer| outer.number.0);
+                    let outer = run.outer.map(|outer| outer.0);
                     let begun = run.begun.seconds_since(recorded.begun);
                     let length = end.seconds_since(run.begun);
                     (

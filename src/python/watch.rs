@@ -134,7 +134,7 @@ fn computation(
     });
     Ok(Computation {
         id: record.number.0,
-        outer: record.outer.as_ref().map(|outer| outer.number.0),
+        outer: record.outer.map(|outer| outer.0),
         seconds: now.seconds_since(record.begun),
         finished: standing.finished,
         total: record.total,

@@ -46,8 +46,8 @@ def without_widgets(notebook: Any) -> Any:
 
 if __name__ == "__main__":
     where = Path(sys.argv[-1])
-    text = nbformat.writes(without_widgets(executed(where))) + "\n"
+    ran = executed(where)
     if "--write" in sys.argv:
-        where.write_text(text, encoding="utf-8")
+        where.write_text(nbformat.writes(without_widgets(ran)) + "\n", encoding="utf-8")
     else:
-        sys.stdout.write(text)
+        sys.stdout.write(nbformat.writes(ran) + "\n")

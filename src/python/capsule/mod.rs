@@ -112,7 +112,7 @@ fn attach(
     }
     let (this, outer) = (
         run.record().number.0,
-        run.record().outer.as_ref().map(|outer| outer.number.0),
+        run.record().outer.map(|outer| outer.0),
     );
     let attach = PythonSide::get(py)?.attach.bind(py);
     attach.call1((
