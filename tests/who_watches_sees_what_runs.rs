@@ -8,7 +8,7 @@ use common::{Door, LONG, id, within};
 use mars::events::{Counts, Stamp, Watch, lanes, live};
 use mars::executor::Caller;
 use mars::testing::FakeError;
-use mars::testing::graphs::{chain, flat};
+use mars::testing::graphs::{chain, flat, graph};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -139,5 +139,30 @@ fn of_places_for_workers_what_became_of_them() {
             "{empty} {wall}"
         );
         assert_eq!(record.places.held.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn of_places_that_wait_for_one_task_that_many_need() {
+    alone(|| {
+        //     0
+        //  / | | \
+        //  1 2 3 4      in places for four
+        let fan = graph(vec![vec![], vec![0], vec![0], vec![0], vec![0]]);
+        let case = Case::new(fan, &[], 4, Caller::Waits);
+        let long = Arc::new(Mutex::new(0));
+        let took = long.clone();
+        let run = case.prepare(move |task| {
+            let begin = Stamp::now();
+            while task == id(0) && Stamp::now().seconds_since(begin) < 5e-3 {
+                std::hint::spin_loop();
+            }
+            *took.lock().unwrap() += Stamp::now().ticks_since(begin);
+            Ok(())
+        });
+        let record = run.record().clone();
+        assert!(case.finish(run, || Ok(()), usize::MAX).result.is_ok());
+        let empty = record.places.nothing_ready.load(Ordering::Relaxed);
+        assert!(empty >= 5 * *long.lock().unwrap() / 2, "{empty}"); // three places, all that time
     });
 }
