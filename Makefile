@@ -71,7 +71,7 @@ lint: build ## rustfmt, clippy, ruff, mypy, stubtest
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	MYPYPATH=python:benchmarks:examples $(PY) -m mypy python examples/tour.py benchmarks/run.py benchmarks/children.py
-	MYPYPATH=python $(PY) -m mypy.stubtest mars._mars
+	MYPYPATH=python $(PY) -m mypy.stubtest --mypy-config-file pyproject.toml mars._mars
 
 format: $(VENV)/.ready ## format all code
 	cargo fmt
