@@ -16,6 +16,7 @@ mod promise;
 mod room;
 mod run;
 mod runner;
+mod standing;
 mod timer;
 mod worker;
 

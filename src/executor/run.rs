@@ -7,12 +7,11 @@ use super::pool::{self, Blocked};
 use super::promise::Later;
 use super::runner::{Ran, Runner};
 use super::worker::{self, Role};
-use crate::events::{self, Places, RunRecord, Stamp, Standing, Watched};
+use crate::events::{self, RunRecord, Stamp};
 use crate::fork;
 use crate::graph::{TaskGraph, TaskId};
 use crate::memory::{Admission, EntryId, MakeRoom, Spilled, Turn, Waits};
 use crate::scheduler::{Phase, Scheduler};
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -70,7 +69,7 @@ pub struct Run<R: Runner> {
     /// First, so that what is pinned is let go of before the results go.
     progress: Mutex<Progress<R::Error>>,
     runner: R,
-    record: Arc<RunRecord>,
+    pub(super) record: Arc<RunRecord>,
     /// The process that it belongs to: see [`fork::generation`].
     generation: u32,
     options: Options,
@@ -114,18 +113,7 @@ pub(super) struct Progress<E> {
     /// To be told: what the asked-for results are going to take, and the limit.
     pub(super) will_not_fit: Option<(u64, u64)>,
     /// Up to here it is known what became of the places that are not taken.
-    places_told: Stamp,
-}
-
-/// Why places for workers are empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Empty {
-    /// No task is ready.
-    NothingReady,
-    /// Ready tasks wait for the memory limit.
-    Held,
-    /// They are not going to be: somebody is on the way.
-    Invited,
+    pub(super) places_told: Stamp,
 }
 
 /// What a thread has to do for a run.
@@ -175,49 +163,6 @@ impl<E> Progress<E> {
             Turn::MakeRoom(make) => Some(Job::MakeRoom(make)),
             Turn::Hold => None,
         }
-    }
-
-    /// Why places are empty.
-    #[inline]
-    pub(super) fn emptiness(&self) -> Empty {
-        match &self.admission {
-            Some(admission) if admission.holds() => Empty::Held,
-            _ if self.startable() == 0 => Empty::NothingReady,
-            _ => Empty::Invited,
-        }
-    }
-
-    /// Tells what became of the places that are not taken, before that changes.
-    pub(super) fn tell_places(&mut self, record: &RunRecord) {
-        self.tell_places_as(record, self.emptiness());
-    }
-
-    /// The same after what makes tasks ready, or room: `before` is why places were empty. What
-    /// this thread takes itself is not ready for others.
-    #[inline]
-    pub(super) fn tell_places_if_changed(&mut self, record: &RunRecord, before: Empty) {
-        if before != Empty::Invited && self.active < record.limit && self.emptiness() != before {
-            self.tell_places_as(record, before);
-        }
-    }
-
-    fn tell_places_as(&mut self, record: &RunRecord, why: Empty) {
-        let now = Stamp::now();
-        let ticks = now.ticks_since(std::mem::replace(&mut self.places_told, now));
-        let empty = record.limit.saturating_sub(self.active) as u64;
-        if empty == 0 || self.scheduler.phase() == Phase::Stopped {
-            return;
-        }
-        match why {
-            Empty::Held => Places::add(&record.places.held, empty * ticks),
-            Empty::NothingReady => Places::add(&record.places.nothing_ready, empty * ticks),
-            Empty::Invited => {}
-        }
-    }
-
-    /// How many of the tasks that had to be run have been.
-    fn finished(&self, record: &RunRecord) -> usize {
-        record.total - self.scheduler.unfinished().min(record.total)
     }
 
     pub(super) fn has_outcomes(&self) -> bool {
@@ -607,30 +552,6 @@ impl<R: Runner> Run<R> {
     /// Wakes the caller to look for something to do.
     pub(super) fn wake_caller(&self) {
         self.changed.notify_all();
-    }
-}
-
-impl<R: Runner> Watched for Run<R> {
-    fn record(&self) -> &Arc<RunRecord> {
-        &self.record
-    }
-
-    fn standing(&self) -> Standing {
-        let progress = self.lock();
-        Standing {
-            finished: progress.finished(&self.record),
-            ready: progress.scheduler.ready(),
-            stopping: progress.scheduler.phase() == Phase::Stopped,
-            holds: (progress.admission.as_ref()).is_some_and(|admission| admission.holds()),
-        }
-    }
-
-    fn tell_places(&self) {
-        self.lock().tell_places(&self.record);
-    }
-
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
     }
 }
 
