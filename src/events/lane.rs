@@ -136,20 +136,6 @@ impl Lane {
             .collect()
     }
 
-    /// The last `most` things that it has done, the latest last. What is overwritten
-    /// meanwhile is left out.
-    pub fn latest(&self, most: usize) -> Vec<Event> {
-        let head = self.head.load(Ordering::Acquire);
-        let from = head.saturating_sub(most.min(CAPACITY) as u64);
-        let read: Vec<_> = (from..head).map(|i| (i, self.read(i))).collect();
-        std::sync::atomic::fence(Ordering::Acquire);
-        let still = (self.head.load(Ordering::Relaxed) + 1).saturating_sub(CAPACITY as u64);
-        read.into_iter()
-            .filter(|(i, _)| *i >= still)
-            .map(|(_, event)| event)
-            .collect()
-    }
-
     fn read(&self, position: u64) -> Event {
         let slot = &self.slots[position as usize % CAPACITY].0;
         event::decode(
@@ -182,8 +168,6 @@ impl Lane {
     #[inline]
     fn write(&self, event: &Event) {
         let head = self.head.load(Ordering::Relaxed);
-        // Who reads something of what follows sees `head` as well: see `latest`.
-        std::sync::atomic::fence(Ordering::Release);
         let slot = &self.slots[head as usize % CAPACITY].0;
         for (place, word) in slot.iter().zip(event::encode(event)) {
             place.store(word, Ordering::Relaxed);

@@ -62,6 +62,14 @@ pub(super) fn make_room<R: Runner>(
     }))
 }
 
+/// Whether `task`, which has run out of memory, is going to be run again.
+pub(super) fn runs_again<R: Runner>(run: &Run<R>, task: TaskId) -> bool {
+    let progress = run.lock();
+    progress.gate.is_none()
+        && progress.scheduler.phase() == Phase::Running
+        && (progress.admission.as_ref()).is_some_and(|admission| admission.may_run_alone(task))
+}
+
 /// Tells the admission, if there is one, what a thread has done.
 pub(super) fn tell_admission<E>(progress: &mut Progress<E>, came: Came<E>) -> Came<E> {
     let runs = progress.gate.is_none() && progress.scheduler.phase() == Phase::Running;

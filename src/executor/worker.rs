@@ -5,7 +5,7 @@
 //! by a run that has nothing for it. Whoever makes tasks ready invites others.
 
 use super::pace::Pace;
-use super::room::{has_released, make_room, tell_admission, will_release};
+use super::room::{has_released, make_room, runs_again, tell_admission, will_release};
 use super::run::{Job, Progress, Run};
 use super::{Later, Options, Ran, Runner, in_task, pool};
 use crate::events::{self, Kind, Places, Stamp, Visit};
@@ -242,7 +242,13 @@ fn run_task<R: Runner>(
     visit.start(task);
     let ran = catch_unwind(AssertUnwindSafe(|| runner.run(token, task, later)))
         .unwrap_or_else(|payload| Err(runner.panicked(task, payload)));
-    let ended = visit.end(task, kind_of(&ran));
+    let is_out_of_memory =
+        matches!(&ran, Err(error) if runner.is_out_of_memory(token, task, error));
+    let kind = match is_out_of_memory && runs_again(run, task) {
+        true => Kind::Again,
+        false => kind_of(&ran),
+    };
+    let ended = visit.end(task, kind);
     let bytes = if visit.is_detailed() && matches!(ran, Ok(Ran::Finished)) {
         runner.output_bytes(token, task)
     } else {
@@ -252,7 +258,7 @@ fn run_task<R: Runner>(
     let result = match ran {
         Ok(Ran::Promised) => return Came::Promised(task),
         Ok(Ran::Finished) => Ok(()),
-        Err(error) if runner.is_out_of_memory(token, task, &error) => {
+        Err(error) if is_out_of_memory => {
             return Came::OutOfMemory(Done {
                 task,
                 thread,

@@ -330,10 +330,15 @@ impl<E> Admission<E> {
         }
     }
 
+    /// Whether `task`, which has run out of memory, has not yet been run alone.
+    pub(crate) fn may_run_alone(&self, task: TaskId) -> bool {
+        !self.alone.contains_key(&task)
+    }
+
     /// A task ran out of memory. Says whether it shall be run again, with nothing
     /// beside it and all that may leave memory on disk: once.
     pub(crate) fn runs_alone(&mut self, task: TaskId) -> bool {
-        let is_new = !self.alone.contains_key(&task);
+        let is_new = self.may_run_alone(task);
         self.alone.entry(task).or_insert(Alone::Wanted);
         is_new
     }

@@ -211,3 +211,18 @@ def test_background_execution_is_recorded():
         info = mars.execute(mr.spawn(inc, args=(1,)), wait=False)
         info.result(WITHIN)
     assert prefixes(profile) == {"inc()": 1}
+
+
+def test_a_task_that_ran_out_of_memory_and_is_run_again_has_not_failed():
+    calls: list[int] = []
+
+    def greedy() -> bytes:
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError
+        return b"enough"
+
+    with mars.new_session(memory_limit="64 MiB", default=False), mars.profile(gil=False) as p:
+        assert mars_scheduler({"greedy": (greedy,)}, "greedy") == b"enough"
+    (row,) = p.summary().prefixes
+    assert (row.prefix, row.tasks, row.failed, len(calls)) == ("greedy", 2, 0, 2)
